@@ -83,9 +83,7 @@ def validate_messages(messages: Sequence[Message], n_images: int) -> None:
         if isinstance(content, str):
             continue
         if not isinstance(content, list):
-            raise MessageError(
-                f"message {m} ({role}) has no text: content must be a string or a list of parts"
-            )
+            raise MessageError(f"message {m} ({role}) has no text: content must be a string or a list of parts")
         for p, part in enumerate(content):
             _validate_part(m, p, part, n_images)
 
@@ -98,8 +96,6 @@ def _validate_part(m: int, p: int, part: Any, n_images: int) -> None:
     elif kind == "image":
         index = part.get("image")
         if not isinstance(index, int) or isinstance(index, bool) or not 0 <= index < n_images:
-            raise MessageError(
-                f"message {m}, part {p} shows image {index!r}, but there are {n_images} image(s)"
-            )
+            raise MessageError(f"message {m}, part {p} shows image {index!r}, but there are {n_images} image(s)")
     else:
         raise MessageError(f"message {m}, part {p} has type {kind!r}: only 'text' and 'image' are known")

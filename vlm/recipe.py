@@ -64,7 +64,7 @@ def load_recipe(model: type[R], path: str | Path | None, overrides: Sequence[str
 
 def _read_yaml(path: Path) -> dict[str, Any]:
     try:
-        data = yaml.load(path.read_text(encoding="utf-8"), Loader=_NumberLoader)  # noqa: S506 - see below
+        data = yaml.load(path.read_text(encoding="utf-8"), Loader=_NumberLoader)
     except FileNotFoundError:
         near = sorted(p.name for p in path.parent.glob("*.yaml")) if path.parent.is_dir() else []
         hint = f"; in {path.parent} there are: {', '.join(near)}" if near else ""
@@ -96,7 +96,7 @@ def _apply_override(data: dict[str, Any], override: str) -> None:
     if not equals or not key.strip():
         raise RecipeError(f"{override!r} is not an override: write key=value, for example optimizer.lr=1e-4")
     try:
-        parsed = yaml.load(value, Loader=_NumberLoader)  # noqa: S506 - a SafeLoader with one more number form
+        parsed = yaml.load(value, Loader=_NumberLoader)
     except yaml.YAMLError as error:
         raise RecipeError(f"the value of {key!r} is not YAML: {error}") from error
     *sections, last = key.strip().split(".")
