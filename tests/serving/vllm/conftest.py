@@ -1,0 +1,214 @@
+"""Models, prompts and engines for the tests of the vLLM plugin."""
+
+import json
+import os
+import random
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+SIZES = ((48, 48), (64, 40), (33, 90), (120, 56), (100, 100), (200, 60), (17, 160))
+QUESTIONS = ("What do you see?", "Is there an effusion on the left?", "Compare them.", "Size of the heart?", "Report:")
+
+
+class Refused(Exception):
+    """The engine refused a request."""
+
+
+class WorkerEngine:
+    """A vLLM engine in a child process (`engine_worker.py`)."""
+
+    def __init__(self, folder: Path, log: Path, **arguments):
+        arguments = {
+            "model": str(folder),
+            "dtype": "float32",
+            "block_size": 32,
+            "enforce_eager": True,
+            "max_model_len": 2048,
+            "max_num_seqs": 16,
+            "limit_mm_per_prompt": {"image": 4},
+            "mm_processor_cache_gb": 0.25,
+            "distributed_executor_backend": "uni",
+            "seed": 0,
+            **arguments,
+        }
+        environment = os.environ | {
+            "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
+            "VLLM_CPU_KVCACHE_SPACE": "1",
+            "VLLM_PLUGINS": "medvlm",
+            "VLLM_NO_USAGE_STATS": "1",
+            "HF_HUB_OFFLINE": "1",
+            "HF_HUB_DISABLE_TELEMETRY": "1",
+        }
+        self.log = log
+        with log.open("wb") as errors:
+            self.process = subprocess.Popen(
+                [sys.executable, str(Path(__file__).with_name("engine_worker.py")), json.dumps(arguments)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                text=True,
+                env=environment,
+            )
+        self._read()
+
+    def _read(self):
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()
+        if not line:
+            raise AssertionError("the engine died:\n" + "\n".join(self.log.read_text().splitlines()[-40:]))
+        reply = json.loads(line)
+        if "refused" in reply:
+            raise Refused(reply["refused"])
+        return reply["result"]
+
+    def call(self, do: str, **arguments):
+        assert self.process.stdin is not None
+        self.process.stdin.write(json.dumps({"do": do, **arguments}) + "\n")
+        self.process.stdin.flush()
+        return self._read()
+
+    def generate(self, prompts, max_tokens=8, batched=True):
+        return self.call("generate", prompts=prompts, max_tokens=max_tokens, batched=batched)
+
+    def close(self):
+        assert self.process.stdin is not None
+        self.process.stdin.close()
+        try:
+            self.process.wait(20)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+
+
+def draw_image(path: Path, height: int, width: int, seed: int) -> str:
+    """A picture of coarse coloured blocks, different for each seed."""
+    generator = np.random.default_rng(seed)
+    coarse = generator.integers(0, 256, (max(2, height // 12), max(2, width // 12), 3), dtype=np.uint8)
+    Image.fromarray(coarse).resize((width, height), Image.Resampling.NEAREST).save(path)
+    return str(path)
+
+
+def make_prompts(processor, folder: Path, count: int, seed: int = 0) -> list[dict]:
+    """Prompts with one to four images of different shapes, before, between and after the text, over several turns."""
+    folder.mkdir(parents=True, exist_ok=True)
+    generator = random.Random(seed)
+    prompts = []
+    for number in range(count):
+        images = []
+        for index in range(1 + number % 4):
+            height, width = generator.choice(SIZES)
+            images.append(
+                draw_image(folder / f"{number}-{index}.png", height, width, seed * 100_003 + number * 7 + index)
+            )
+        first = generator.randint(1, len(images))
+        parts = [{"type": "image"}] * first + [{"type": "text", "text": generator.choice(QUESTIONS)}]
+        if generator.random() < 0.3:
+            parts.insert(0, {"type": "text", "text": "Prior film, then today's."})
+        messages = [{"role": "user", "content": parts}]
+        if first < len(images):
+            messages += [
+                {"role": "assistant", "content": [{"type": "text", "text": "No change."}]},
+                {
+                    "role": "user",
+                    "content": [
+                        *[{"type": "image"}] * (len(images) - first),
+                        {"type": "text", "text": generator.choice(QUESTIONS)},
+                    ],
+                },
+            ]
+        text = processor.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+        prompts.append({"text": text, "images": images})
+    return prompts
+
+
+@dataclass
+class Reference:
+    """What transformers answers: token ids, their log-probabilities, and the gap between the two best at each step."""
+
+    prompt_ids: list[int]
+    ids: list[int]
+    logprobs: list[float]
+    gaps: list[float] = field(default_factory=list)
+
+
+def transformers_answers(model, processor, prompts, max_tokens: int) -> list[Reference]:
+    """Greedy answers of transformers, one prompt at a time."""
+    import torch
+
+    answers = []
+    for prompt in prompts:
+        images = [Image.open(path).convert("RGB") for path in prompt["images"]]
+        inputs = processor(text=[prompt["text"]], images=images or None, return_tensors="pt")
+        inputs = {name: value.to(model.dtype) if value.is_floating_point() else value for name, value in inputs.items()}
+        with torch.inference_mode():
+            output = model.generate(
+                **inputs,
+                max_new_tokens=max_tokens,
+                do_sample=False,
+                eos_token_id=None,
+                pad_token_id=0,
+                return_dict_in_generate=True,
+                output_logits=True,
+            )
+        length = inputs["input_ids"].shape[1]
+        ids = output.sequences[0, length:].tolist()
+        logits = torch.cat(output.logits).float()
+        best = logits.topk(2).values
+        answers.append(
+            Reference(
+                prompt_ids=inputs["input_ids"][0].tolist(),
+                ids=ids,
+                logprobs=logits.log_softmax(-1)[range(len(ids)), ids].tolist(),
+                gaps=(best[:, 0] - best[:, 1]).tolist(),
+            )
+        )
+    return answers
+
+
+CONNECTOR_OPTIONS = {
+    "patch_merge_mlp": {"type": "patch_merge_mlp", "merge_size": 2},
+    "linear": {"type": "linear"},
+    "perceiver": {"type": "perceiver", "num_queries": 9, "depth": 1},
+}
+
+
+def make_checkpoint(
+    folder: Path, connector: str, decoder: str | None = "tiny", tower: str = "test", dtype: str = "float32"
+):
+    """A model with random tower and connector whose answers depend on the image, saved; returns (model, processor).
+
+    A fresh connector whispers, and a fresh tiny decoder hardly attends: both are turned up, else every image would get
+    the same answer and equality would prove nothing.
+    """
+    import torch
+
+    from vlm.build import new_model
+
+    torch.manual_seed(7)
+    arguments = {"tower": tower, "connector": CONNECTOR_OPTIONS[connector]}
+    if decoder is not None:
+        arguments["decoder"] = decoder
+    model, processor = new_model(**arguments)
+    with torch.no_grad():
+        embedding = model.get_input_embeddings().weight
+        layer = model.model.connector.output_layer
+        layer.weight.normal_(std=3.0 * float(embedding.std()) / layer.in_features**0.5)
+        if decoder == "tiny":
+            for module in model.model.language_model.layers.modules():
+                if isinstance(module, torch.nn.Linear):
+                    module.weight.normal_(std=1.5 / module.in_features**0.5)
+    model = model.to(getattr(torch, dtype)).eval()
+    model.save_pretrained(folder)
+    processor.save_pretrained(folder)
+    return model, processor
+
+
+@pytest.fixture(scope="session")
+def session_folder(tmp_path_factory) -> Path:
+    return tmp_path_factory.mktemp("vllm")
