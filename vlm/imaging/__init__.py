@@ -1,0 +1,44 @@
+"""Medical images: DICOM, NIfTI, PNG, JPEG and TIFF to one type in physical units, with untrusted bytes kept in a child.
+
+>>> from vlm.imaging import read_image
+>>> picture = read_image("chest.dcm").render(size=512)     # (H, W) uint8
+"""
+
+from vlm.imaging.api import read_header, read_image, read_images
+from vlm.imaging.errors import (
+    DamagedError,
+    DecoderDiedError,
+    ImagingError,
+    LimitError,
+    NotAnImageError,
+    RecordError,
+    SeriesError,
+    SuvError,
+    UnreadableError,
+    UnsupportedError,
+    WindowError,
+)
+from vlm.imaging.image import ImageHeader, Limits, MedicalImage, Provenance
+from vlm.imaging.windows import PRESETS, Window
+
+__all__ = [
+    "PRESETS",
+    "DamagedError",
+    "DecoderDiedError",
+    "ImageHeader",
+    "ImagingError",
+    "LimitError",
+    "MedicalImage",
+    "NotAnImageError",
+    "Provenance",
+    "RecordError",
+    "SeriesError",
+    "SuvError",
+    "UnreadableError",
+    "UnsupportedError",
+    "Window",
+    "WindowError",
+    "read_header",
+    "read_image",
+    "read_images",
+]

@@ -1,0 +1,178 @@
+"""NIfTI volumes: slices and voxels turned to radiological axial view, in DICOM's patient system (LPS)."""
+
+import io
+import struct
+import zlib
+
+import numpy as np
+
+from vlm.imaging.dicom_gate import check_size
+from vlm.imaging.errors import DamagedError, LimitError, UnreadableError, UnsupportedError
+from vlm.imaging.image import ImageHeader, Limits, MedicalImage, Provenance
+
+_TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
+
+
+def sniff(head: bytes) -> bool:
+    """True for NIfTI-1 and -2, plain or gzipped."""
+    if head[:2] == b"\x1f\x8b":
+        try:
+            head = zlib.decompressobj(31).decompress(head, 352)
+        except zlib.error:
+            return False
+    if len(head) < 8:
+        return False
+    sizes = {struct.unpack(order + "i", head[:4])[0] for order in "<>"}
+    return bool(sizes & {348, 540}) and (b"n+1" in head[340:352] or b"n+2" in head[:12])
+
+
+def _inflate(data: bytes, limits: Limits) -> bytes:
+    if data[:2] != b"\x1f\x8b":
+        return data
+    inflater, out, rest, failed = zlib.decompressobj(31), bytearray(), data, False
+    try:
+        while rest and not inflater.eof:
+            out += inflater.decompress(rest, 1 << 20)
+            rest = inflater.unconsumed_tail
+            if len(out) > limits.max_inflated_bytes:
+                break
+    except zlib.error:
+        failed = True
+    if failed:
+        raise DamagedError("gzip_damaged", "the gzipped NIfTI does not inflate: the file is damaged")
+    if len(out) > limits.max_inflated_bytes:
+        raise LimitError(
+            "inflated_too_large", f"the file inflates to more than {limits.max_inflated_bytes >> 20} MiB"
+        )
+    return bytes(out)
+
+
+def load(data: bytes, limits: Limits):  # -> nibabel image, voxel axes turned to (L, P, S)
+    """The volume with its axes permuted and flipped (never resampled) so that i, j, k run to left, back, head.
+
+    Raises:
+        DamagedError: the header or the voxels do not parse.
+        UnsupportedError: complex or RGB voxels, or more than four dimensions.
+    """
+    import nibabel
+    from nibabel.orientations import axcodes2ornt, io_orientation, ornt_transform
+
+    data = _inflate(data, limits)
+    reason = None
+    try:
+        kind = (
+            nibabel.Nifti2Image
+            if 540 in struct.unpack("<i", data[:4]) + struct.unpack(">i", data[:4])
+            else None
+        )
+        image = (kind or nibabel.Nifti1Image).from_stream(io.BytesIO(data))
+        shape = image.shape
+        dtype = image.get_data_dtype()
+    except Exception as error:  # nibabel raises its own classes, which share no base
+        reason = type(error).__name__
+    if reason:
+        raise DamagedError("damaged", f"the NIfTI header is damaged ({reason})")
+    if dtype.kind not in "iuf" or len(shape) not in (2, 3, 4) or min(shape) < 1 or dtype.itemsize > 8:
+        raise UnsupportedError(
+            "nifti_form", "complex, RGB or more than four-dimensional NIfTI is not decoded here"
+        )
+    slices = int(np.prod(shape[2:], dtype=object)) if len(shape) > 2 else 1
+    check_size(shape[0], shape[1], slices, shape[0] * shape[1] * dtype.itemsize * 8, limits)
+    # A slice along another axis may be larger than along the last.
+    if np.prod(shape, dtype=object) * dtype.itemsize > len(data):
+        raise DamagedError("truncated", "the NIfTI file is shorter than its dimensions say")
+    if len(shape) == 2:
+        image = (
+            image.slicer[..., None]
+            if False
+            else image.__class__(np.asanyarray(image.dataobj)[..., None], image.affine, image.header)
+        )
+    turn = ornt_transform(io_orientation(image.affine), axcodes2ornt("LPS"))
+    return image.as_reoriented(turn)
+
+
+def nifti_header(data: bytes, limits: Limits) -> ImageHeader:
+    """Size, spacing and orientation of a NIfTI volume as axial slices."""
+    image = load(data, limits)
+    i, j, k = image.shape[:3]
+    frames = k * (image.shape[3] if len(image.shape) > 3 else 1)
+    spacing, source = _spacing(image)
+    return ImageHeader(
+        "nifti",
+        j,
+        i,
+        frames,
+        spacing_mm=spacing,
+        spacing_source=source,
+        orientation=_orientation(image.affine),
+        position_mm=_position(image.affine, 0),
+    )
+
+
+def nifti_image(data: bytes, frame: int, limits: Limits, sha256: str) -> MedicalImage:
+    """Axial slice ``frame``, counted from the feet (then through time): right edge is the patient's left."""
+    import nibabel
+
+    image = load(data, limits)
+    depth = image.shape[2]
+    frames = depth * (image.shape[3] if len(image.shape) > 3 else 1)
+    if not 0 <= frame < frames:
+        raise UnreadableError(
+            "frame_index", f"there is no frame {frame}: the file has {frames}, counted from 0"
+        )
+    k, t = frame % depth, frame // depth
+    part = image.dataobj[:, :, k] if len(image.shape) == 3 else image.dataobj[:, :, k, t]
+    pixels = np.ascontiguousarray(np.asarray(part).T)
+    if pixels.dtype.kind == "f":
+        pixels = pixels.astype(np.float32)
+    pixels = pixels.astype(pixels.dtype.newbyteorder("="), copy=False)
+    if pixels.dtype.itemsize == 8:
+        pixels = pixels.astype(np.float64)
+    spacing, source = _spacing(image)
+    slope = image.header.get("scl_slope", 1.0)
+    scaled = bool(np.isfinite(slope)) and float(slope) not in (0.0, 1.0)
+    return MedicalImage(
+        pixels=pixels,
+        units="unspecified" if scaled else "stored",
+        spacing_mm=spacing,
+        spacing_source=source,
+        modality=None,
+        inverted=False,
+        windows=(),
+        valid=None,
+        provenance=Provenance(
+            sha256=sha256,
+            kind="nifti",
+            frame=frame,
+            frames=frames,
+            photometric="MONOCHROME2",
+            decoder=f"nibabel {nibabel.__version__}",
+            bits_stored=8 * pixels.dtype.itemsize,
+        ),
+        orientation=_orientation(image.affine),
+        position_mm=_position(image.affine, k),
+    )
+
+
+def lps_affine(image) -> np.ndarray:
+    """(4, 4) from voxel index (i, j, k) to LPS millimetres."""
+    return _TO_LPS @ image.affine
+
+
+def _spacing(image) -> tuple[tuple[float, float] | None, str]:
+    lengths = np.linalg.norm(image.affine[:3, :3], axis=0)
+    pair = float(lengths[1]), float(lengths[0])
+    ok = all(np.isfinite(v) and 1e-5 <= v <= 100.0 for v in pair)
+    return (pair, "affine") if ok else (None, "unknown")
+
+
+def _orientation(affine: np.ndarray) -> tuple[float, ...] | None:
+    axes = (_TO_LPS @ affine)[:3, :2]
+    lengths = np.linalg.norm(axes, axis=0)
+    if not np.isfinite(lengths).all() or (lengths == 0).any():
+        return None
+    return tuple(float(v) for v in (axes / lengths).T.ravel())
+
+
+def _position(affine: np.ndarray, k: int) -> tuple[float, ...]:
+    return tuple(float(v) for v in (_TO_LPS @ affine @ [0, 0, k, 1])[:3])

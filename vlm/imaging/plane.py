@@ -1,0 +1,115 @@
+"""Where a frame lies: pixel spacing with its source, position and orientation in the patient (LPS)."""
+
+import math
+
+from pydicom.dataset import Dataset
+
+from vlm.imaging.values import group, modality, number, numbers, word
+
+_PROJECTION = {"CR", "DX", "RF", "XA", "MG", "PX", "IO", "RTIMAGE"}
+_SMALLEST_MM, _LARGEST_MM = 1e-5, 100.0
+
+
+def spacing(ds: Dataset, frame: int) -> tuple[tuple[float, float] | None, str, list[str]]:
+    """Distance between rows, then columns, in millimetres.
+
+    In this order: PixelSpacing of the frame's functional group, PixelSpacing, ImagerPixelSpacing (divided by the
+    magnification where the file estimates one), a single calibrated ultrasound region, NominalScannedPixelSpacing.
+    Zero, absurd or malformed values count as missing.
+
+    Returns:
+        the pair or None, the name of its source, and notes.
+    """
+    notes: list[str] = []
+    measures = group(ds, "PixelMeasuresSequence", frame)
+    if measures is not ds:
+        found = _pair(measures.get("PixelSpacing"), notes)
+        if found:
+            return found, "PixelMeasures", notes
+    found = _pair(ds.get("PixelSpacing"), notes)
+    imager = _pair(ds.get("ImagerPixelSpacing"), notes)
+    if found:
+        at_detector = modality(ds) in _PROJECTION and not word(ds.get("PixelSpacingCalibrationType"))
+        if at_detector and (imager is None or imager == found):
+            notes.append("spacing_at_detector")
+        return found, "PixelSpacing", notes
+    if imager:
+        factor = number(ds.get("EstimatedRadiographicMagnificationFactor"))
+        if factor and 1.0 <= factor <= 10.0:
+            return (imager[0] / factor, imager[1] / factor), "ImagerPixelSpacing/magnification", notes
+        notes.append("spacing_at_detector")
+        return imager, "ImagerPixelSpacing", notes
+    region = _ultrasound(ds)
+    if region:
+        return region, "UltrasoundRegion", notes
+    scanned = _pair(ds.get("NominalScannedPixelSpacing"), notes)
+    if scanned:
+        return scanned, "NominalScannedPixelSpacing", notes
+    return None, "unknown", notes
+
+
+def _pair(value: object, notes: list[str]) -> tuple[float, float] | None:
+    if value is None or value == "":
+        return None
+    pair = numbers(value)
+    if len(pair) == 2 and all(_SMALLEST_MM <= part <= _LARGEST_MM for part in pair):
+        return pair[0], pair[1]
+    notes.append("spacing_invalid")
+    return None
+
+
+def _ultrasound(ds: Dataset) -> tuple[float, float] | None:
+    """Spacing of a picture with exactly one region, and that a two-dimensional one in centimetres."""
+    regions = ds.get("SequenceOfUltrasoundRegions")
+    if regions is None or len(regions) != 1:
+        return None
+    region = regions[0]
+    units = (region.get("PhysicalUnitsXDirection"), region.get("PhysicalUnitsYDirection"))
+    if region.get("RegionSpatialFormat") != 1 or units != (3, 3):
+        return None
+    dx, dy = number(region.get("PhysicalDeltaX")), number(region.get("PhysicalDeltaY"))
+    if not dx or not dy:
+        return None
+    pair = abs(dy) * 10.0, abs(dx) * 10.0
+    return pair if all(_SMALLEST_MM <= part <= _LARGEST_MM for part in pair) else None
+
+
+def position(ds: Dataset, frame: int) -> tuple[float, ...] | None:
+    """ImagePositionPatient of a frame: centre of the first pixel, LPS millimetres."""
+    found = numbers(group(ds, "PlanePositionSequence", frame).get("ImagePositionPatient"))
+    return found if len(found) == 3 else None
+
+
+def orientation(ds: Dataset, frame: int) -> tuple[float, ...] | None:
+    """ImageOrientationPatient of a frame: unit vectors of growing column, then growing row; None unless orthonormal."""
+    found = numbers(group(ds, "PlaneOrientationSequence", frame).get("ImageOrientationPatient"))
+    if len(found) != 6:
+        return None
+    row, column = found[:3], found[3:]
+    lengths = math.hypot(*row), math.hypot(*column)
+    dot = sum(a * b for a, b in zip(row, column, strict=True))
+    if any(abs(length - 1.0) > 1e-2 for length in lengths) or abs(dot) > 1e-2:
+        return None
+    return found
+
+
+def name_orientation(vectors: tuple[float, ...]) -> str:
+    """ "axial", "sagittal", "coronal" or "oblique", with the patient side that right and bottom edges look at.
+
+    >>> name_orientation((1, 0, 0, 0, 1, 0))
+    'axial (right edge: L, bottom edge: P)'
+    """
+    row, column = vectors[:3], vectors[3:]
+    normal = (
+        row[1] * column[2] - row[2] * column[1],
+        row[2] * column[0] - row[0] * column[2],
+        row[0] * column[1] - row[1] * column[0],
+    )
+    axis = max(range(3), key=lambda i: abs(normal[i]))
+    plane = ("sagittal", "coronal", "axial")[axis] if abs(normal[axis]) > 0.9 else "oblique"
+    return f"{plane} (right edge: {_letters(row)}, bottom edge: {_letters(column)})"
+
+
+def _letters(vector: tuple[float, ...]) -> str:
+    order = sorted(range(3), key=lambda i: -abs(vector[i]))
+    return "".join(("LPH", "RAF")[vector[i] < 0][i] for i in order if abs(vector[i]) > 0.2)
