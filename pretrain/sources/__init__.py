@@ -1,0 +1,1 @@
+"""Where training data comes from; each source writes one folder that `medvlm data import` reads."""

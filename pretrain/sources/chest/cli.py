@@ -1,0 +1,60 @@
+"""`medvlm data simulate`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+EXAMPLES = """
+Examples:
+
+  medvlm data simulate data/simulated --patients 500
+
+  medvlm data simulate data/big --patients 20000 --size 512 --seed 3 --workers 8
+
+Stopped half-way, the same command goes on where it was.
+"""
+
+
+def simulate(
+    out: Annotated[Path, typer.Argument(help="Folder to write; new, or one that the same command began.")],
+    patients: Annotated[int, typer.Option(help="Number of simulated patients.")] = 200,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same bytes.")] = 0,
+    size: Annotated[int, typer.Option(help="Longest side of a film in pixels.")] = 256,
+    workers: Annotated[int | None, typer.Option(help="Processes; one a core by default.")] = None,
+    lateral: Annotated[float, typer.Option(help="Share of upright studies with a lateral film.")] = 0.35,
+    test: Annotated[float, typer.Option(help="Share of patients held out as test.")] = 0.15,
+    val: Annotated[float, typer.Option(help="Share of patients held out as val.")] = 0.05,
+) -> None:
+    """Simulate chest radiographs: DICOM, reports, questions and exact truth, labelled simulated."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from .simulate import simulate as run
+
+    console = Console(stderr=True)
+    columns = (TextColumn("simulating"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console) as bar:
+        task = bar.add_task("patients", total=patients)
+        report = run(
+            out,
+            patients,
+            seed,
+            size=size,
+            workers=workers,
+            shares=(1 - test - val, val, test),
+            lateral_share=lateral,
+            progress=lambda done, total: bar.update(task, completed=done, total=total),
+        )
+    shares = ", ".join(f"{n} {split}" for split, n in report.patients.items())
+    console.print(
+        f"{report.out}: {shares} patients, {report.images} images, {report.questions} questions (simulated)"
+    )
+
+
+simulate.__doc__ = f"{simulate.__doc__}\n{EXAMPLES}"
+
+app = typer.Typer(help="Simulated data.")
+app.command("simulate")(simulate)

@@ -1,0 +1,235 @@
+"""Exact line integrals of simple bodies under a cone beam.
+
+Patient frame: DICOM LPS in mm (x left, y posterior, z superior), origin mid chest. Beam frame (u, v, w): u to
+the right and v down on the film, w from source to detector, same origin. The film is described in the plane
+w = 0 (the *patient plane*), so a length there times 1 is a length in the patient; a point at depth w is seen
+magnified by D / (D + w), D the distance from source to origin.
+
+A ray is X = S + t (u/D, v/D, 1): t is depth from the source. Every body gives, per pixel, an interval of t;
+multiplying a difference of t by `View.slant` gives millimetres along the ray.
+
+Shapes: H rows, W columns, N segments, K patch side.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+
+FAR = np.float32(1e6)
+
+
+@dataclass(frozen=True)
+class View:
+    """One projection: film size, spacing, position and the turn of the patient before the beam."""
+
+    name: str
+    rows: int
+    cols: int
+    spacing_mm: float
+    centre_mm: tuple[float, float]
+    rotation: np.ndarray
+    source_mm: float
+
+    @cached_property
+    def u(self) -> np.ndarray:
+        """Column positions in the patient plane, mm, (W,)."""
+        return (self.centre_mm[0] + (np.arange(self.cols) - (self.cols - 1) / 2) * self.spacing_mm).astype(
+            np.float32
+        )
+
+    @cached_property
+    def v(self) -> np.ndarray:
+        """Row positions in the patient plane, mm, (H,)."""
+        return (self.centre_mm[1] + (np.arange(self.rows) - (self.rows - 1) / 2) * self.spacing_mm).astype(
+            np.float32
+        )
+
+    @cached_property
+    def slant(self) -> np.ndarray:
+        """Millimetres along the ray for each millimetre of depth, (H, W)."""
+        d2 = self.source_mm**2
+        return np.sqrt(1 + (self.v**2 / d2)[:, None] + (self.u**2 / d2)[None, :])
+
+    def to_beam(self, points: np.ndarray) -> np.ndarray:
+        """(..., 3) patient mm to (..., 3) beam mm."""
+        return np.asarray(points, dtype=np.float64) @ self.rotation.T
+
+    def to_pixels(self, points: np.ndarray) -> np.ndarray:
+        """(..., 3) patient mm to (..., 2) (column, row), float, pixel centres at integers."""
+        beam = self.to_beam(points)
+        scale = self.source_mm / (self.source_mm + beam[..., 2:3])
+        uv = beam[..., :2] * scale - np.asarray(self.centre_mm)
+        return uv / self.spacing_mm + np.array([(self.cols - 1) / 2, (self.rows - 1) / 2])
+
+    def magnification(self, point: np.ndarray) -> float:
+        """How much larger than life a body at `point` is, in patient-plane mm."""
+        return float(self.source_mm / (self.source_mm + self.to_beam(point)[2]))
+
+
+@dataclass(frozen=True)
+class Ellipsoid:
+    """Centre (3,) mm and axes (3, 3): columns are the semi-axes as vectors, mm."""
+
+    centre: np.ndarray
+    axes: np.ndarray
+
+    @staticmethod
+    def of(centre, semi, euler_deg=(0.0, 0.0, 0.0)) -> Ellipsoid:
+        """Ellipsoid with semi-axes `semi` mm along x, y, z, then turned about x, y and z by degrees."""
+        return Ellipsoid(
+            np.asarray(centre, float), rotation_matrix(euler_deg) * np.asarray(semi, float)[None, :]
+        )
+
+    def scaled(self, factor: float | np.ndarray, about: np.ndarray | None = None) -> Ellipsoid:
+        """Scaled by a factor (or one for each of x, y, z) about a point, its own centre by default."""
+        about = self.centre if about is None else np.asarray(about, float)
+        f = np.broadcast_to(np.asarray(factor, float), (3,))
+        return Ellipsoid(about + (self.centre - about) * f, self.axes * f[:, None])
+
+    def contains(self, points: np.ndarray) -> np.ndarray:
+        """(..., 3) mm to (...) bool."""
+        return self.level(points) <= 1.0
+
+    def level(self, points: np.ndarray) -> np.ndarray:
+        """Squared radius in units of the ellipsoid's own: 1 on the surface. (..., 3) to (...)."""
+        local = (np.asarray(points, float) - self.centre) @ np.linalg.inv(self.axes).T
+        return np.einsum("...i,...i->...", local, local)
+
+
+def rotation_matrix(euler_deg) -> np.ndarray:
+    """Rz @ Ry @ Rx for degrees about x, y, z."""
+    (cx, cy, cz), (sx, sy, sz) = np.cos(np.radians(euler_deg)), np.sin(np.radians(euler_deg))
+    rx = np.array([[1, 0, 0], [0, cx, -sx], [0, sx, cx]])
+    ry = np.array([[cy, 0, sy], [0, 1, 0], [-sy, 0, cy]])
+    rz = np.array([[cz, -sz, 0], [sz, cz, 0], [0, 0, 1]])
+    return rz @ ry @ rx
+
+
+@dataclass
+class Interval:
+    """Per-pixel depth interval of a convex body, (H, W) float32 each; empty where lo > hi."""
+
+    lo: np.ndarray
+    hi: np.ndarray
+    box: tuple[slice, slice] | None = field(default=None)
+
+    def length(self) -> np.ndarray:
+        return np.maximum(self.hi - self.lo, 0)
+
+    def __and__(self, other: Interval) -> Interval:
+        return Interval(np.maximum(self.lo, other.lo), np.minimum(self.hi, other.hi))
+
+    def hull(self, other: Interval) -> Interval:
+        """Smallest interval that holds both (the union where they touch)."""
+        return Interval(np.minimum(self.lo, other.lo), np.maximum(self.hi, other.hi))
+
+
+@dataclass(frozen=True)
+class Outline:
+    """Conic outline of an ellipsoid on the film: inside where `form <= 1`, in patient-plane mm."""
+
+    centre: np.ndarray
+    form: np.ndarray
+    gain: float
+    quad: np.ndarray
+    lin: np.ndarray
+
+    @property
+    def half_extent(self) -> np.ndarray:
+        """Half width and half height of the outline, mm in the patient plane."""
+        return np.sqrt(np.diag(np.linalg.inv(self.form)))
+
+
+def outline(body: Ellipsoid, view: View) -> Outline:
+    """The conic that bounds the shadow: b^2 - a c of the ray equation is itself quadratic in (u, v)."""
+    d = view.source_mm
+    inv = np.linalg.inv(view.rotation @ body.axes)
+    p = inv @ (np.array([0.0, 0.0, -d]) - view.to_beam(body.centre))
+    q = inv.T @ p
+    quad = inv.T @ inv
+    disc = np.outer(q, q) - (p @ p - 1) * quad
+    centre = np.linalg.solve(disc[:2, :2], -disc[:2, 2])
+    h = np.array([centre[0], centre[1], 1.0])
+    gain = float(h @ disc @ h)
+    return Outline(centre * d, -disc[:2, :2] / (gain * d * d), gain, quad, q)
+
+
+def _window(view: View, centre: np.ndarray, half: np.ndarray) -> tuple[slice, slice]:
+    x0, y0 = (centre - half - np.array([view.u[0], view.v[0]])) / view.spacing_mm
+    x1, y1 = (centre + half - np.array([view.u[0], view.v[0]])) / view.spacing_mm
+    cols = slice(int(np.clip(np.floor(x0), 0, view.cols)), int(np.clip(np.ceil(x1) + 1, 0, view.cols)))
+    rows = slice(int(np.clip(np.floor(y0), 0, view.rows)), int(np.clip(np.ceil(y1) + 1, 0, view.rows)))
+    return rows, cols
+
+
+def _profile(body: Ellipsoid, view: View):
+    """Window, relative squared radius (h, w), depth of the middle and half depth at the centre scale."""
+    out = outline(body, view)
+    rows, cols = _window(view, out.centre, out.half_extent)
+    du = (view.u[cols] - out.centre[0]).astype(np.float32)
+    dv = (view.v[rows] - out.centre[1]).astype(np.float32)
+    f = out.form.astype(np.float32)
+    inside = np.multiply.outer(-2 * f[0, 1] * dv, du)
+    inside += (1 - f[1, 1] * dv * dv)[:, None]
+    inside -= (f[0, 0] * du * du)[None, :]
+    return out, rows, cols, inside
+
+
+def _quadratic(quad: np.ndarray, view: View, rows: slice, cols: slice) -> np.ndarray:
+    d = view.source_mm
+    hu, hv = view.u[cols].astype(np.float64) / d, view.v[rows].astype(np.float64) / d
+    a = np.multiply.outer((2 * quad[0, 1] * hv).astype(np.float32), hu.astype(np.float32))
+    a += (quad[2, 2] + 2 * quad[1, 2] * hv + quad[1, 1] * hv * hv).astype(np.float32)[:, None]
+    a += (2 * quad[0, 2] * hu + quad[0, 0] * hu * hu).astype(np.float32)[None, :]
+    return a
+
+
+def interval(body: Ellipsoid, view: View) -> Interval:
+    """Depth interval of an ellipsoid over the whole film."""
+    out, rows, cols, inside = _profile(body, view)
+    lo = np.full((view.rows, view.cols), FAR, np.float32)
+    hi = np.full((view.rows, view.cols), -FAR, np.float32)
+    if inside.size:
+        a = _quadratic(out.quad, view, rows, cols)
+        d = view.source_mm
+        b = (out.lin[1] * view.v[rows] / d + out.lin[2]).astype(np.float32)[:, None] + (
+            out.lin[0] * view.u[cols] / d
+        ).astype(np.float32)[None, :]
+        hit = inside > 0
+        half = np.sqrt(np.maximum(inside, 0) * np.float32(out.gain)) / a
+        mid = -b / a
+        lo[rows, cols] = np.where(hit, mid - half, FAR)
+        hi[rows, cols] = np.where(hit, mid + half, -FAR)
+    return Interval(lo, hi, (rows, cols))
+
+
+def add_ellipsoid(
+    image: np.ndarray, body: Ellipsoid, view: View, weight: float, softness: float = 0.0
+) -> None:
+    """Add weight x chord (depth units) of an ellipsoid to `image` (H, W), in place.
+
+    softness p > 0 gives the body the density (1 - r^2)^p; its line integral keeps the shape
+    (1 - rho^2)^(p + 1/2) and is scaled so that the centre keeps the full chord.
+    """
+    out, rows, cols, inside = _profile(body, view)
+    if not inside.size:
+        return
+    np.maximum(inside, 0, out=inside)
+    a = _quadratic(out.quad, view, rows, cols)
+    chord = np.sqrt(inside)
+    if softness:
+        chord *= inside if softness == 1 else inside**softness
+    chord *= np.float32(2 * weight * np.sqrt(out.gain))
+    chord /= a
+    image[rows, cols] += chord
+
+
+def shadow(body: Ellipsoid, view: View) -> np.ndarray:
+    """Bool (H, W): where the body's shadow falls."""
+    _, rows, cols, inside = _profile(body, view)
+    mask = np.zeros((view.rows, view.cols), bool)
+    mask[rows, cols] = inside > 0
+    return mask
