@@ -33,7 +33,7 @@ class Connector(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, features: torch.Tensor, grids: list[Grid]) -> torch.Tensor:
-        """Map `features` (I, N, D_vision), row-major patches padded at the end, to (M, D_text), images one after another."""
+        """Map `features` (I, N, D_vision), row-major and padded at the end, to (M, D_text), image after image."""
 
     @property
     @abstractmethod

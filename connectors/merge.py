@@ -10,7 +10,7 @@ from connectors.base import Connector, ConnectorError, Grid, merged_order
 
 
 class PatchMerge(Connector):
-    """Normalises patches and lays the `merge_size`^2 patches of a square side by side: (P, D) to (M, D * merge_size^2)."""
+    """Normalises patches and lays those of a square side by side: (P, D) to (M, D * merge_size^2)."""
 
     def __init__(self, vision_width: int, merge_size: int):
         super().__init__()

@@ -1,4 +1,7 @@
-"""Perceiver resampler: a fixed number of learned queries reads an image of any size (Flamingo, Alayrac et al. 2022, 3.1)."""
+"""Perceiver resampler: a fixed number of learned queries reads an image of any size.
+
+Source: Flamingo (Alayrac et al. 2022, section 3.1 and appendix A.1.1).
+"""
 
 import math
 
@@ -50,7 +53,7 @@ class ResamplerBlock(nn.Module):
     def forward(
         self, queries: torch.Tensor, patches: torch.Tensor, position: torch.Tensor | None, mask: torch.Tensor
     ) -> torch.Tensor:
-        """`mask` (I, 1, 1, N + Q) is True where a key may be read; `position` (I, N, D) is added to the patches' keys."""
+        """`mask` (I, 1, 1, N + Q): True where a key may be read; `position` (I, N, D) is added to patches in keys."""
         normed = self.norm_queries(queries)
         patches = self.norm_patches(patches)
         key_patches = patches if position is None else patches + position.to(patches.dtype)

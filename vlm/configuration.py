@@ -14,9 +14,9 @@ class MedVLMVisionConfig(PreTrainedConfig):
     """The vision tower.
 
     `name` is a timm model (NaFlex ViT, or a classic ViT or EVA that timm runs as one), `model_args` what
-    `timm.create_model` gets besides. `hidden_size`, `patch_size`, `num_hidden_layers` and `in_channels` are read from the
-    built tower by `vlm.build.new_model` and kept here for readers that do not build it. `image_mean` and `image_std` are
-    those of pixels in [0, 1].
+    `timm.create_model` gets besides. `hidden_size`, `patch_size`, `num_hidden_layers` and `in_channels` are read from
+    the built tower by `vlm.build.new_model` and kept here for readers that do not build it. `image_mean` and
+    `image_std` are those of pixels in [0, 1].
     """
 
     model_type = "medvlm_vision"

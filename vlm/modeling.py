@@ -6,14 +6,14 @@ Shapes: B batch, T tokens, I images, P patches of all images, M image tokens, D 
 """
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 from transformers import AutoModel, GenerationMixin, PreTrainedModel
-from transformers.modeling_outputs import BaseModelOutputWithPast, BaseModelOutputWithPooling, ModelOutput
-from transformers.utils.generic import can_return_tuple
+from transformers.modeling_outputs import BaseModelOutputWithPast, BaseModelOutputWithPooling
+from transformers.utils.generic import ModelOutput, can_return_tuple
 
 from connectors import Connector, build_connector
 from vlm.configuration import MedVLMConfig
@@ -34,7 +34,7 @@ class MedVLMModelOutput(BaseModelOutputWithPast):
 
 @dataclass
 class MedVLMCausalOutput(ModelOutput):
-    """Loss (scalar), `logits` (B, T, V) (None where only the loss was computed), cache, `image_hidden_states` (M, D)."""
+    """Loss (scalar), `logits` (B, T, V) or None where only the loss was asked for, cache, image embeddings (M, D)."""
 
     loss: torch.FloatTensor | None = None
     logits: torch.FloatTensor | None = None
@@ -48,10 +48,10 @@ class MedVLMPreTrainedModel(PreTrainedModel):
     config: MedVLMConfig
     config_class = MedVLMConfig
     base_model_prefix = "model"
-    input_modalities = ("image", "text")
+    input_modalities: ClassVar[list[str]] = ["image", "text"]
     supports_gradient_checkpointing = True
-    _skip_keys_device_placement = ["past_key_values"]
-    _no_split_modules = ["NaFlexVit", "Block", "EvaBlock", "ResamplerBlock"]
+    _skip_keys_device_placement: ClassVar[list[str]] = ["past_key_values"]
+    _no_split_modules: ClassVar[list[str]] = ["NaFlexVit", "Block", "EvaBlock", "ResamplerBlock"]
     _supports_flash_attn = True
     _supports_sdpa = True
     _supports_flex_attn = True
@@ -85,7 +85,7 @@ class MedVLMModel(MedVLMPreTrainedModel):
     def encode_images(
         self, pixel_values: torch.Tensor, image_grid_thw: torch.Tensor
     ) -> tuple[torch.Tensor, list[int], torch.Tensor]:
-        """Patches (P, S*S*C) and grids (I, 3) to embeddings (M, D), tokens of each image, and tower features (I, N, D)."""
+        """Patches (P, S*S*C), grids (I, 3) to embeddings (M, D), tokens of each image, tower features (I, N, D)."""
         grids = grids_of(image_grid_thw)
         features = self.vision_tower(pixel_values, grids)
         counts = [self.connector.num_tokens(height, width) for height, width in grids]
@@ -95,7 +95,7 @@ class MedVLMModel(MedVLMPreTrainedModel):
     def get_image_features(
         self, pixel_values: torch.Tensor, image_grid_thw: torch.Tensor, **kwargs: Any
     ) -> BaseModelOutputWithPooling:
-        """Embeddings of each image: `.pooler_output` is a tuple of (n_i, D), `.last_hidden_state` the tower's (I, N, D)."""
+        """Embeddings: `.pooler_output` is one (n_i, D) an image, `.last_hidden_state` the tower's (I, N, D)."""
         embeddings, counts, features = self.encode_images(pixel_values, image_grid_thw)
         return BaseModelOutputWithPooling(
             last_hidden_state=features,  # type: ignore[arg-type]
@@ -150,13 +150,14 @@ class MedVLMModel(MedVLMPreTrainedModel):
     ) -> MedVLMModelOutput:
         """Run the decoder on text with images in place of their tokens.
 
-        Packing: one row, no `attention_mask`, `position_ids` that start again at 0 for each sample; attention then stays
-        within samples. `token_type_ids` and `mm_token_type_ids` are taken because TRL passes them, and ignored.
+        Packing: one row, no `attention_mask`, `position_ids` that start again at 0 for each sample; attention then
+        stays within samples. `token_type_ids` and `mm_token_type_ids` are taken because TRL passes them, and ignored.
         """
         if (input_ids is None) == (inputs_embeds is None):
             raise ValueError("pass exactly one of input_ids and inputs_embeds")
         if inputs_embeds is None:
             inputs_embeds = self.get_input_embeddings()(input_ids)
+        assert inputs_embeds is not None
         image_features = None
         if pixel_values is not None and pixel_values.shape[0]:
             if image_grid_thw is None:
@@ -166,6 +167,13 @@ class MedVLMModel(MedVLMPreTrainedModel):
             image_features = self.encode_images(pixel_values, image_grid_thw)[0].to(inputs_embeds)
             mask = self.get_placeholder_mask(input_ids, inputs_embeds, image_features)
             inputs_embeds = inputs_embeds.masked_scatter(mask, image_features)  # type: ignore[arg-type]
+        elif input_ids is not None and _is_start(past_key_values):
+            missing = int((input_ids == self.config.image_token_id).sum())
+            if missing:
+                raise ImageTokenMismatch(
+                    f"the text holds {missing} image tokens, but no pixel_values came with it. Pass the processor's "
+                    "whole output; a trainer that drops images when their count does not match (TRL's GRPO) ends here too"
+                )
         if attention_mask is None and position_ids is not None and past_key_values is None:
             # transformers recognises packing only where no cache is made (masking_utils of 5.17)
             use_cache = _no_cache_for_packing(position_ids, use_cache)
@@ -191,6 +199,10 @@ class MedVLMModel(MedVLMPreTrainedModel):
 
     def set_input_embeddings(self, value: nn.Module) -> None:
         self.language_model.set_input_embeddings(value)
+
+
+def _is_start(past_key_values: Any) -> bool:
+    return past_key_values is None or past_key_values.get_seq_length() == 0
 
 
 def _no_cache_for_packing(position_ids: torch.Tensor, use_cache: bool | None) -> bool:
@@ -251,8 +263,8 @@ class MedVLMForConditionalGeneration(MedVLMPreTrainedModel, GenerationMixin):
     ) -> torch.Tensor:
         """Next-token cross-entropy of hidden states (B, T, D), with logits at label positions only.
 
-        `labels` (B, T), -100 = no label; `shift_labels` the same already shifted. The mean over labels, or the sum divided
-        by `num_items_in_batch` where that is given. Zero (with a gradient path) if there is no label.
+        `labels` (B, T), -100 = no label; `shift_labels` the same already shifted. The mean over labels, or the sum
+        divided by `num_items_in_batch` where that is given. Zero (with a gradient path) if there is no label.
         """
         if shift_labels is None:
             assert labels is not None
@@ -284,8 +296,8 @@ class MedVLMForConditionalGeneration(MedVLMPreTrainedModel, GenerationMixin):
     ) -> MedVLMCausalOutput:
         """Text (B, T) and images (P patches, grids (I, 3)) to logits (B, T, V), and a loss where `labels` are given.
 
-        `loss_on_labels_only` (default: the config's) computes logits at label positions only and returns `logits=None`: most
-        of the cost of a small model with a large vocabulary. For packing see `MedVLMModel.forward`.
+        `loss_on_labels_only` (default: the config's) computes logits at label positions only and returns `logits=None`;
+        the rest is most of the cost of a small model with a large vocabulary. For packing see `MedVLMModel.forward`.
         Raises ImageTokenMismatch if image tokens and images disagree.
         """
         shift_labels = kwargs.pop("shift_labels", None)
@@ -322,8 +334,8 @@ class MedVLMForConditionalGeneration(MedVLMPreTrainedModel, GenerationMixin):
                     num_items_in_batch=num_items,
                 )
         return MedVLMCausalOutput(
-            loss=loss,
-            logits=logits,
+            loss=loss,  # type: ignore[arg-type]
+            logits=logits,  # type: ignore[arg-type]
             past_key_values=outputs.past_key_values,
             hidden_states=outputs.hidden_states,
             attentions=outputs.attentions,
@@ -340,7 +352,7 @@ class MedVLMForConditionalGeneration(MedVLMPreTrainedModel, GenerationMixin):
         **kwargs: Any,
     ) -> dict[str, Any]:
         """Images go in once, with the prompt; later steps read them from the cache."""
-        inputs = super().prepare_inputs_for_generation(
+        inputs = super().prepare_inputs_for_generation(  # type: ignore[misc]  (transformers types self as a protocol)
             input_ids, is_first_iteration=is_first_iteration, use_cache=use_cache, **kwargs
         )
         if is_first_iteration or not use_cache:

@@ -1,7 +1,7 @@
 """From pictures and conversations to what the model reads.
 
-Images keep their aspect ratio and, within a pixel budget, their resolution: each is resized to whole patches and cut into
-rows of `pixel_values`; `image_grid_thw` says how they lie. This is the form of Qwen2-VL, which TRL and vLLM understand.
+Images keep their aspect ratio and, within a pixel budget, their resolution: each is resized to whole patches and cut
+into rows of `pixel_values`; `image_grid_thw` says how they lie. TRL and vLLM know this form from Qwen2-VL.
 Shapes: I images, P patches of all images, S patch side, C channels.
 """
 
@@ -9,11 +9,12 @@ import math
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from PIL import Image
-from transformers.image_processing_utils import BaseImageProcessor, BatchFeature
+from transformers.feature_extraction_utils import BatchFeature
+from transformers.image_processing_utils import BaseImageProcessor
 from transformers.processing_utils import ImagesKwargs, MultiModalData, ProcessingKwargs, ProcessorMixin
 
 from vlm.errors import MedVLMError
@@ -51,7 +52,7 @@ def fit_grid(height: int, width: int, unit: int, min_pixels: int, max_pixels: in
     """Cells (rows, columns) of `unit` x `unit` pixels for an image of `height` x `width` pixels.
 
     The nearest grid to the image's own size; where that lies outside the budget, the image is scaled into it with its
-    aspect ratio kept as far as whole cells allow. Never more than `max_pixels` (if one cell fits), never less than a cell.
+    aspect ratio kept as far as whole cells allow. Never more than `max_pixels` (if one cell fits), never below a cell.
     """
     if height < 1 or width < 1:
         raise ImageInputError(f"an image of {height} x {width} pixels has no content")
@@ -82,8 +83,8 @@ def _normalisation_table(mean: tuple[float, ...], std: tuple[float, ...]) -> np.
 def to_uint8(image: Any) -> np.ndarray:
     """A picture as uint8 (H, W) or (H, W, 3).
 
-    Takes PIL images, uint8 arrays or tensors (H, W), (H, W, 1|3|4) or (3, H, W), and `vlm.imaging.MedicalImage` (rendered
-    with its default window). Raises ImageInputError for anything else, deep arrays included: those have to be windowed.
+    Takes PIL images, uint8 arrays or tensors (H, W), (H, W, 1|3|4) or (3, H, W), and `vlm.imaging.MedicalImage`
+    (rendered with its default window). Raises ImageInputError for anything else, deep arrays included.
     """
     if isinstance(image, Image.Image):
         if image.mode in ("L", "RGB"):
@@ -148,7 +149,7 @@ class MedVLMImageProcessor(BaseImageProcessor):
     `max_pixels` and `min_pixels` bound the resized image; its sides are multiples of `patch_size * merge_size`.
     """
 
-    model_input_names = ["pixel_values", "image_grid_thw"]
+    model_input_names: ClassVar[list[str]] = ["pixel_values", "image_grid_thw"]
     valid_kwargs = MedVLMImagesKwargs
 
     def __init__(
@@ -212,7 +213,7 @@ class MedVLMImageProcessor(BaseImageProcessor):
         return BatchFeature(data, tensor_type=return_tensors)
 
     def patchify(self, pixels: np.ndarray, **overrides: Any) -> tuple[np.ndarray, tuple[int, int]]:
-        """One picture, uint8 (H, W) or (H, W, 3), to patches (rows * columns, S*S*C) laid out (y, x, channel), and its grid."""
+        """One picture, uint8 (H, W) or (H, W, 3), to patches (P, S*S*C), each (y, x, channel), and its grid."""
         size = overrides.get("patch_size") or self.patch_size
         rows, columns = self.grid(pixels.shape[0], pixels.shape[1], **overrides)
         if self.num_channels == 1 and pixels.ndim == 3:
@@ -234,7 +235,7 @@ class MedVLMImageProcessor(BaseImageProcessor):
 
 
 class MedVLMProcessorKwargs(ProcessingKwargs, total=False):
-    _defaults = {"text_kwargs": {"padding": False}}
+    _defaults = {"text_kwargs": {"padding": False}}  # type: ignore[misc]  # noqa: RUF012  (transformers' convention)
 
 
 class MedVLMProcessor(ProcessorMixin):
@@ -291,8 +292,8 @@ class MedVLMProcessor(ProcessorMixin):
         given = len(images) if images is not None else 0
         if given and placeholders != given:
             raise ImageTokenMismatch(
-                f"the text has {placeholders} image placeholder(s) ({self.image_token}), but {given} image(s) were given: put one "
-                "image part into the messages for each image, in the same order"
+                f"the text has {placeholders} image placeholder(s) ({self.image_token}), but {given} image(s) came "
+                "with it: put one image part into the messages for each image, in the same order"
             )
 
     def _process_images(self, images: Any, **kwargs: Any) -> tuple[Any, list[str]]:
@@ -313,7 +314,8 @@ class MedVLMProcessor(ProcessorMixin):
         )
         if not wants_offsets:
             return super().__call__(images=images, text=text, **kwargs)
-        out = super().__call__(images=images, text=text, return_text_replacement_offsets=True, **kwargs)
+        kwargs["return_text_replacement_offsets"] = True
+        out = super().__call__(images=images, text=text, **kwargs)
         replacements = out.pop("text_replacement_offsets")
         out["offset_mapping"] = [
             _offsets_before_expansion(offsets, spans)

@@ -128,7 +128,7 @@ class VisionTower(nn.Module):
         return self.encoder.embeds.proj.weight.dtype
 
     def forward(self, pixel_values: torch.Tensor, grids: list[Grid]) -> torch.Tensor:
-        """Patches (P, S*S*C) of all images to features (I, N, D), padded at the end (what stands there is undefined)."""
+        """Patches (P, S*S*C) of all images to features (I, N, D), padded at the end with undefined values."""
         if pixel_values.shape[-1] != self.patch_dim:
             raise VisionTowerError(
                 f"patches hold {pixel_values.shape[-1]} numbers, but the tower reads {self.patch_dim} "
@@ -159,7 +159,7 @@ class VisionTower(nn.Module):
         return mask.masked_fill_(~keys, torch.finfo(dtype).min)
 
     def load_weights_file(self, path: str | Path) -> None:
-        """Load timm weights (.safetensors, or a torch file of tensors) from disk, with timm's own conversion of classic ViTs.
+        """Load timm weights (.safetensors, or a torch file of tensors), with timm's own conversion of classic ViTs.
 
         Heads and pooling layers are left aside. Raises VisionTowerError if a parameter of the tower is missing.
         """
