@@ -76,7 +76,7 @@ class Engine:
         self.api_key = api_key
         self.model_name = model_name
         self.log_path = log_path
-        self._stopped = False
+        self.stopped = False
 
     @property
     def url(self) -> str:
@@ -107,9 +107,9 @@ class Engine:
 
         The server gets SIGTERM and up to ``timeout`` seconds to end its workers itself; then the group is killed.
         """
-        if self._stopped:
+        if self.stopped:
             return
-        self._stopped = True
+        self.stopped = True
         group = self.process.pid
         if self.alive():
             self.process.send_signal(signal.SIGTERM)

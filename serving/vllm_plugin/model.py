@@ -54,7 +54,8 @@ class MedVLMForConditionalGeneration(nn.Module, SupportsMultiModal, SupportsLoRA
 
     def __init__(self, *, vllm_config: VllmConfig, prefix: str = ""):
         super().__init__()
-        config: MedVLMConfig = vllm_config.model_config.hf_config
+        config = vllm_config.model_config.hf_config
+        assert isinstance(config, MedVLMConfig), type(config)
         self.config = config
         self.configure_mm_token_handling(config.get_text_config().vocab_size, [config.image_token_id])
         with self._mark_tower_model(vllm_config, "image"):
@@ -64,7 +65,7 @@ class MedVLMForConditionalGeneration(nn.Module, SupportsMultiModal, SupportsLoRA
                 config.connector_config, self.vision_tower.hidden_size, config.get_text_config().hidden_size
             )
         with self._mark_language_model(vllm_config):
-            self.language_model = init_vllm_registered_model(
+            self.language_model: Any = init_vllm_registered_model(
                 vllm_config=vllm_config,
                 hf_config=config.get_text_config(),
                 prefix=maybe_prefix(prefix, "language_model"),
@@ -97,7 +98,7 @@ class MedVLMForConditionalGeneration(nn.Module, SupportsMultiModal, SupportsLoRA
         return self.language_model.model(input_ids, positions, intermediate_tensors, inputs_embeds=inputs_embeds)
 
     def compute_logits(self, hidden_states: torch.Tensor) -> torch.Tensor | None:
-        """Logits (N, V); those of the image tokens are -inf, as an answer cannot hold an image. None off the last rank."""
+        """Logits (N, V), -inf for image tokens: an answer cannot hold an image. None off the last rank."""
         logits = self.language_model.compute_logits(hidden_states)
         return None if logits is None else logits.index_fill_(-1, self.never_sampled, float("-inf"))
 

@@ -115,7 +115,9 @@ class MedVLMMultiModalProcessor(BaseMultiModalProcessor[MedVLMProcessingInfo]):
         pad = self.info.get_hf_processor().image_token_id
 
         def replacement(item: int) -> list[int]:
-            _, height, width = out_mm_kwargs["image"][item]["image_grid_thw"].data.tolist()
+            grid = out_mm_kwargs["image"][item]["image_grid_thw"].data
+            assert isinstance(grid, torch.Tensor)
+            _, height, width = grid.tolist()
             return [pad] * self.info.num_image_tokens(height, width)
 
         return [PromptReplacement(modality="image", target=[pad], replacement=replacement)]
