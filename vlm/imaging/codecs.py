@@ -94,9 +94,7 @@ def _shaped(buffer: bytes | bytearray | memoryview, dtype: str, shape: Shape, pl
     values = np.frombuffer(buffer, dtype)
     size = shape.rows * shape.columns * shape.samples
     if values.size != size:
-        raise DamagedError(
-            "decoded_size", "the decoder gave another number of pixels than rows and columns say"
-        )
+        raise DamagedError("decoded_size", "the decoder gave another number of pixels than rows and columns say")
     if shape.samples == 1:
         return values.reshape(shape.rows, shape.columns)
     if planar:
@@ -144,9 +142,7 @@ def _swapped(parsed: Parsed, shape: Shape, index: int) -> bytes:
 def _upsample_422(buffer: bytes | memoryview, shape: Shape) -> np.ndarray:
     """Y1 Y2 Cb Cr to one triple a pixel (PS3.3 C.7.6.3.1.2)."""
     if shape.bits_allocated != 8 or shape.columns % 2:
-        raise UnsupportedError(
-            "subsampled", "YBR_FULL_422 with odd columns or more than 8 bits is not decoded here"
-        )
+        raise UnsupportedError("subsampled", "YBR_FULL_422 with odd columns or more than 8 bits is not decoded here")
     quads = np.frombuffer(buffer, np.uint8).reshape(shape.rows, shape.columns // 2, 4)
     out = np.empty((shape.rows, shape.columns, 3), np.uint8)
     out[:, 0::2, 0], out[:, 1::2, 0] = quads[..., 0], quads[..., 1]

@@ -34,7 +34,7 @@ def load_bytes(source: Source, limits: Limits) -> bytes:
     """
     if isinstance(source, (bytes, bytearray, memoryview)):
         if len(source) > limits.max_file_bytes:
-            raise _too_large(limits)
+            raise too_large(limits)
         return bytes(source)
     reason = None
     try:
@@ -45,7 +45,7 @@ def load_bytes(source: Source, limits: Limits) -> bytes:
             if not stat.S_ISREG(info.st_mode):
                 raise UnreadableError("not_a_file", "this is not a regular file")
             if info.st_size > limits.max_file_bytes:
-                raise _too_large(limits)
+                raise too_large(limits)
             return file.read(info.st_size)
     except FileNotFoundError:
         reason = "there is no such file"
@@ -58,8 +58,9 @@ def load_bytes(source: Source, limits: Limits) -> bytes:
     raise UnreadableError("cannot_open", reason)
 
 
-def _too_large(limits: Limits) -> LimitError:
-    return LimitError("file_too_large", f"the file is larger than {limits.max_file_bytes >> 20} MiB")
+def too_large(limits: Limits) -> LimitError:
+    """The refusal of a file over the limit."""
+    return LimitError("filetoo_large", f"the file is larger than {limits.max_file_bytes >> 20} MiB")
 
 
 def decode_header(source: Source, limits: Limits) -> ImageHeader:
@@ -137,9 +138,7 @@ def _guarded(source: Source, limits: Limits, work: Callable[[bytes], _T]) -> _T:
         except MemoryError:
             failure = LimitError("out_of_memory", "decoding needs more memory than is allowed", name)
         except Exception as error:  # codecs and parsers raise anything on hostile bytes
-            failure = DamagedError(
-                "damaged", f"the file is damaged or not conformant ({type(error).__name__})", name
-            )
+            failure = DamagedError("damaged", f"the file is damaged or not conformant ({type(error).__name__})", name)
     # Raised outside the handler, so that no traceback carries a library's message, which may quote the file.
     raise failure
 

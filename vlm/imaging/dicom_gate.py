@@ -117,9 +117,7 @@ def check_syntax(parsed: Parsed) -> str:
         raise UnsupportedError("transfer_syntax", f"{_KNOWN_UNSUPPORTED[uid]} has no decoder here: {advice}")
     if uid.startswith(_VIDEO):
         raise UnsupportedError("transfer_syntax_video", f"MPEG and HEVC video have no decoder here: {advice}")
-    raise UnsupportedError(
-        "transfer_syntax", f"the transfer syntax is not one that is decoded here: {advice}"
-    )
+    raise UnsupportedError("transfer_syntax", f"the transfer syntax is not one that is decoded here: {advice}")
 
 
 @dataclass(frozen=True)
@@ -191,9 +189,7 @@ def admit(parsed: Parsed, limits: Limits) -> Shape:
         photometric = "MONOCHROME2" if samples == 1 else "RGB"
         parsed.notes.append("no_photometric")
     if photometric not in PHOTOMETRIC:
-        raise UnsupportedError(
-            "photometric", "the photometric interpretation is not one that is decoded here"
-        )
+        raise UnsupportedError("photometric", "the photometric interpretation is not one that is decoded here")
     if PHOTOMETRIC[photometric] != samples:
         raise DamagedError("samples", "samples per pixel contradict the photometric interpretation")
     high = _whole(parsed, "HighBit", stored - 1)
@@ -211,13 +207,9 @@ def check_size(rows: int, columns: int, frames: int, frame_bits: int, limits: Li
         raise LimitError("too_many_frames", f"more than {limits.max_frames} frames are declared")
     frame_bytes = (frame_bits + 7) // 8
     if frame_bytes > limits.max_frame_bytes:
-        raise LimitError(
-            "frame_too_large", f"a decoded frame would take more than {limits.max_frame_bytes >> 20} MiB"
-        )
+        raise LimitError("frame_too_large", f"a decoded frame would take more than {limits.max_frame_bytes >> 20} MiB")
     if frame_bytes * frames > limits.max_total_bytes:
-        raise LimitError(
-            "frames_too_large", f"all frames would take more than {limits.max_total_bytes >> 20} MiB"
-        )
+        raise LimitError("frames_too_large", f"all frames would take more than {limits.max_total_bytes >> 20} MiB")
 
 
 def _whole(parsed: Parsed, keyword: str, default: int | None = None) -> int:

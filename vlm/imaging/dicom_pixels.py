@@ -69,9 +69,7 @@ def image(parsed: Parsed, frame: int, limits: Limits, sha256: str, pet_units: st
     decoder = check_syntax(parsed)
     shape = admit(parsed, limits)
     if not 0 <= frame < shape.frames:
-        raise UnreadableError(
-            "frame_index", f"there is no frame {frame}: the file has {shape.frames}, counted from 0"
-        )
+        raise UnreadableError("frame_index", f"there is no frame {frame}: the file has {shape.frames}, counted from 0")
     ds, notes = parsed.ds, parsed.notes
     factor = suv_factor(ds) if _wants_suv(ds, pet_units) else 1.0
     stored = decode_frame(parsed, shape, decoder, frame)
@@ -135,9 +133,7 @@ def _colour(ds: Dataset, shape: Shape, stored: Stored, notes: list[str]) -> np.n
     else:
         rgb = _eight_bit(stored, shape)
         if stored.colour == "YBR":
-            picture = Image.frombytes(
-                "YCbCr", (shape.columns, shape.rows), np.ascontiguousarray(rgb).tobytes()
-            )
+            picture = Image.frombytes("YCbCr", (shape.columns, shape.rows), np.ascontiguousarray(rgb).tobytes())
             rgb = np.asarray(picture.convert("RGB"))
     return _to_srgb(ds, np.ascontiguousarray(rgb), notes)
 
@@ -197,12 +193,9 @@ def _padding(ds: Dataset, shape: Shape, stored: Stored, notes: list[str]) -> np.
     span = 1 << (stored.values.dtype.itemsize * 8)
     kind = np.iinfo(stored.values.dtype)
     ends = [
-        int(v) if kind.min <= v <= kind.max else (int(v) + span) % span
-        for v in (low, low if high is None else high)
+        int(v) if kind.min <= v <= kind.max else (int(v) + span) % span for v in (low, low if high is None else high)
     ]
-    ends = [
-        v - span if v > kind.max else v for v in ends
-    ]  # US and SS are confused in files: compare the bit pattern
+    ends = [v - span if v > kind.max else v for v in ends]  # US and SS are confused in files: compare the bit pattern
     if not all(kind.min <= v <= kind.max for v in ends):
         return None
     if ends[0] == ends[1]:
@@ -238,9 +231,7 @@ def _rescale(
     default = "HU" if modality(ds) == "CT" and "RescaleType" not in source else "unspecified"
     if (slope, intercept) == (1.0, 0.0) and default != "HU":
         default = "stored"
-    return _linear(values, bits, signed, slope, intercept), _unit(
-        ds, word(source.get("RescaleType")) or default
-    )
+    return _linear(values, bits, signed, slope, intercept), _unit(ds, word(source.get("RescaleType")) or default)
 
 
 def _unit(ds: Dataset, declared: str) -> str:
@@ -309,9 +300,7 @@ def _windows(ds: Dataset, frame: int, factor: float, notes: list[str]) -> tuple[
         try:
             table, first, bits = _table(item.get("LUTDescriptor"), item.get("LUTData"), True)
             used = max(bits, int(table.max()).bit_length())
-            found.append(
-                Window(function="TABLE", name="file", table=tuple(table.tolist()), first=first, bits=used)
-            )
+            found.append(Window(function="TABLE", name="file", table=tuple(table.tolist()), first=first, bits=used))
         except ImagingError:
             notes.append("voi_lut_invalid")
     centers, widths = numbers(source.get("WindowCenter")), numbers(source.get("WindowWidth"))

@@ -159,9 +159,7 @@ def _inflate(data: bytes, body: int, limits: Limits) -> tuple[bytes, int]:
     return bytes(out), start
 
 
-def _pixel_element(
-    data: bytes, at: int, implicit: bool, little: bool
-) -> tuple[str | None, bytes, int, int | None]:
+def _pixel_element(data: bytes, at: int, implicit: bool, little: bool) -> tuple[str | None, bytes, int, int | None]:
     order = "<" if little else ">"
     if len(data) < at + 8:
         return None, b"", 0, 0
@@ -170,6 +168,8 @@ def _pixel_element(
     if name is None:
         return None, b"", 0, 0
     vr = b""
+    if not implicit and not (data[at + 4 : at + 6].isalpha() and data[at + 4 : at + 6].isupper()):
+        implicit = True  # an implicit data set under an explicit transfer syntax; pydicom reads it so as well
     if implicit:
         (length,) = struct.unpack_from(f"{order}I", data, at + 4)
         start = at + 8

@@ -76,9 +76,7 @@ def _fragments(data: bytes, at: int) -> tuple[list[int], list[Fragment]]:
     return list(struct.unpack_from(f"<{count}I", data, start)), items[1:]
 
 
-def _assign(
-    parsed: Parsed, shape: Shape, table: list[int], fragments: list[Fragment]
-) -> list[list[Fragment]]:
+def _assign(parsed: Parsed, shape: Shape, table: list[int], fragments: list[Fragment]) -> list[list[Fragment]]:
     if shape.frames == 1:
         return [fragments]
     if len(fragments) == shape.frames:

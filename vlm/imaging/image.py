@@ -154,14 +154,10 @@ class MedicalImage:
             index = choice[5:] or "0"
             if not index.isdigit() or int(index) >= len(self.windows):
                 have = f"has {len(self.windows)}" if self.windows else "has none: use window='auto'"
-                raise WindowError(
-                    "window_not_in_file", f"the window '{choice}' is not in the file, which {have}"
-                )
+                raise WindowError("window_not_in_file", f"the window '{choice}' is not in the file, which {have}")
             return self.windows[int(index)]
         if choice not in PRESETS:
-            raise WindowError(
-                "window_unknown", f"no window '{choice}'; there are auto, file, {', '.join(PRESETS)}"
-            )
+            raise WindowError("window_unknown", f"no window '{choice}'; there are auto, file, {', '.join(PRESETS)}")
         units, window = PRESETS[choice]
         if units != self.units:
             raise WindowError(
@@ -170,9 +166,7 @@ class MedicalImage:
             )
         return window
 
-    def render(
-        self, window: Window | str | None = None, size: int | tuple[int, int] | None = None
-    ) -> np.ndarray:
+    def render(self, window: Window | str | None = None, size: int | tuple[int, int] | None = None) -> np.ndarray:
         """The 8-bit picture that a person or a model sees.
 
         Padding is drawn black. Pixels are not made square: a file with unequal row and column spacing keeps its grid.
@@ -189,9 +183,7 @@ class MedicalImage:
         """
         if self.is_colour:
             if window not in (None, "auto", "file"):
-                raise WindowError(
-                    "window_on_colour", "a colour image has no grey-scale window: leave the window out"
-                )
+                raise WindowError("window_on_colour", "a colour image has no grey-scale window: leave the window out")
             grey = self.pixels
         else:
             grey = to_grey(self.pixels, self.window(window), self.inverted)

@@ -41,9 +41,7 @@ def _inflate(data: bytes, limits: Limits) -> bytes:
     if failed:
         raise DamagedError("gzip_damaged", "the gzipped NIfTI does not inflate: the file is damaged")
     if len(out) > limits.max_inflated_bytes:
-        raise LimitError(
-            "inflated_too_large", f"the file inflates to more than {limits.max_inflated_bytes >> 20} MiB"
-        )
+        raise LimitError("inflated_too_large", f"the file inflates to more than {limits.max_inflated_bytes >> 20} MiB")
     return bytes(out)
 
 
@@ -60,11 +58,7 @@ def load(data: bytes, limits: Limits):  # -> nibabel image, voxel axes turned to
     data = _inflate(data, limits)
     reason = None
     try:
-        kind = (
-            nibabel.Nifti2Image
-            if 540 in struct.unpack("<i", data[:4]) + struct.unpack(">i", data[:4])
-            else None
-        )
+        kind = nibabel.Nifti2Image if 540 in struct.unpack("<i", data[:4]) + struct.unpack(">i", data[:4]) else None
         image = (kind or nibabel.Nifti1Image).from_stream(io.BytesIO(data))
         shape = image.shape
         dtype = image.get_data_dtype()
@@ -73,9 +67,7 @@ def load(data: bytes, limits: Limits):  # -> nibabel image, voxel axes turned to
     if reason:
         raise DamagedError("damaged", f"the NIfTI header is damaged ({reason})")
     if dtype.kind not in "iuf" or len(shape) not in (2, 3, 4) or min(shape) < 1 or dtype.itemsize > 8:
-        raise UnsupportedError(
-            "nifti_form", "complex, RGB or more than four-dimensional NIfTI is not decoded here"
-        )
+        raise UnsupportedError("nifti_form", "complex, RGB or more than four-dimensional NIfTI is not decoded here")
     slices = int(np.prod(shape[2:], dtype=object)) if len(shape) > 2 else 1
     check_size(shape[0], shape[1], slices, shape[0] * shape[1] * dtype.itemsize * 8, limits)
     # A slice along another axis may be larger than along the last.
@@ -117,9 +109,7 @@ def nifti_image(data: bytes, frame: int, limits: Limits, sha256: str) -> Medical
     depth = image.shape[2]
     frames = depth * (image.shape[3] if len(image.shape) > 3 else 1)
     if not 0 <= frame < frames:
-        raise UnreadableError(
-            "frame_index", f"there is no frame {frame}: the file has {frames}, counted from 0"
-        )
+        raise UnreadableError("frame_index", f"there is no frame {frame}: the file has {frames}, counted from 0")
     k, t = frame % depth, frame // depth
     part = image.dataobj[:, :, k] if len(image.shape) == 3 else image.dataobj[:, :, k, t]
     pixels = np.ascontiguousarray(np.asarray(part).T)

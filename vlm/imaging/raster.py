@@ -38,16 +38,10 @@ def _open(data: bytes, kind: str, frame: int, limits: Limits) -> tuple[Image.Ima
     if reason:
         raise DamagedError("damaged", f"the {kind.upper()} file is damaged ({reason})")
     if not 0 <= frame < frames:
-        raise UnreadableError(
-            "frame_index", f"there is no frame {frame}: the file has {frames}, counted from 0"
-        )
+        raise UnreadableError("frame_index", f"there is no frame {frame}: the file has {frames}, counted from 0")
     if min(picture.size) < 1:
         raise DamagedError("zero_size", "the picture has no pixels")
-    bits = (
-        8
-        * len(picture.getbands())
-        * (4 if picture.mode in ("I", "F") else 2 if picture.mode in _GREY16 else 1)
-    )
+    bits = 8 * len(picture.getbands()) * (4 if picture.mode in ("I", "F") else 2 if picture.mode in _GREY16 else 1)
     check_size(picture.height, picture.width, frames, picture.height * picture.width * bits, limits)
     return picture, frames
 
@@ -135,6 +129,4 @@ def _pixels(picture: Image.Image, notes: list[str]) -> np.ndarray:
         return np.array(picture.convert("RGB"))
     if mode == "YCbCr":
         return np.array(picture.convert("RGB"))
-    raise UnsupportedError(
-        "pixel_format", "the picture's pixel format is not decoded here: convert it to grey or RGB"
-    )
+    raise UnsupportedError("pixel_format", "the picture's pixel format is not decoded here: convert it to grey or RGB")

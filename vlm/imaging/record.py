@@ -60,9 +60,7 @@ def rebuild(pixels: np.ndarray, valid: np.ndarray | None, meta: dict[str, Any]) 
         )
     except (KeyError, TypeError, ValueError, AttributeError, ImagingError) as error:
         kind = type(error).__name__
-    raise RecordError(
-        "record_meta", f"the metadata of an image record is broken ({kind}): import the file again"
-    )
+    raise RecordError("record_meta", f"the metadata of an image record is broken ({kind}): import the file again")
 
 
 def encode(image: MedicalImage) -> tuple[bytes, dict[str, Any]]:
@@ -78,9 +76,7 @@ def encode(image: MedicalImage) -> tuple[bytes, dict[str, Any]]:
         offset = 0 if low >= 0 and high <= 65_535 else low
         span = high - offset
         if span <= 255:
-            shifted = (
-                pixels if pixels.dtype == np.uint8 and offset == 0 else (pixels - offset).astype(np.uint8)
-            )
+            shifted = pixels if pixels.dtype == np.uint8 and offset == 0 else (pixels - offset).astype(np.uint8)
             return _png(shifted, "L"), {**meta, "encoding": "png", "offset": offset}
         if span <= 65_535:
             wide = pixels.astype(np.int64) - offset if offset else pixels
@@ -101,9 +97,7 @@ def decode(data: bytes, meta: dict[str, Any]) -> MedicalImage:
         else:
             with Image.open(io.BytesIO(data), formats=("PNG",)) as picture:
                 if picture.width * picture.height > _MAX_PIXELS:
-                    raise RecordError(
-                        "record_too_large", "an image record declares more pixels than any image has"
-                    )
+                    raise RecordError("record_too_large", "an image record declares more pixels than any image has")
                 pixels = np.array(picture)
             offset = int(meta["offset"])
             if offset:
@@ -126,9 +120,7 @@ def decode(data: bytes, meta: dict[str, Any]) -> MedicalImage:
         SyntaxError,
     ) as error:
         kind = type(error).__name__
-    raise RecordError(
-        "record_broken", f"the bytes of an image record are broken ({kind}): import the file again"
-    )
+    raise RecordError("record_broken", f"the bytes of an image record are broken ({kind}): import the file again")
 
 
 def _png(array: np.ndarray, mode: str) -> bytes:

@@ -106,9 +106,7 @@ def auto_window(pixels: np.ndarray, valid: np.ndarray | None, low: float = 0.5, 
         valid: (H, W) bool or None; False is padding.
         low, high: percentiles that become black and white.
     """
-    step = max(
-        1, int(math.sqrt(pixels.size / 262_144))
-    )  # a quarter of a million samples place a percentile well
+    step = max(1, int(math.sqrt(pixels.size / 262_144)))  # a quarter of a million samples place a percentile well
     values = pixels[::step, ::step]
     if valid is not None:
         picked = values[valid[::step, ::step]]
