@@ -1,0 +1,57 @@
+"""Training data at rest and in order: WebDataset tars with an index, a stateless plan over them, packing."""
+
+from typing import TYPE_CHECKING
+
+from pretrain.shards.errors import (
+    DataError,
+    IndexMissingError,
+    NoSpaceError,
+    PackError,
+    PlanMismatchError,
+    ShardError,
+    UnsafeMemberError,
+)
+from pretrain.shards.index import Index, IndexRow, ShardSet
+from pretrain.shards.lengths import Lengths, estimated_lengths, measure_lengths
+from pretrain.shards.packing import PackCollate, PackPlan
+from pretrain.shards.plan import Plan, SampleRef, order_digest
+from pretrain.shards.reader import ShardReader
+from pretrain.shards.writer import DatasetInfo, ShardWriter
+
+if TYPE_CHECKING:
+    from pretrain.shards.dataset import PackSampler, PlanDataset, PlanSampler
+
+__all__ = [
+    "DataError",
+    "DatasetInfo",
+    "Index",
+    "IndexMissingError",
+    "IndexRow",
+    "Lengths",
+    "NoSpaceError",
+    "PackCollate",
+    "PackError",
+    "PackPlan",
+    "PackSampler",
+    "Plan",
+    "PlanDataset",
+    "PlanMismatchError",
+    "PlanSampler",
+    "SampleRef",
+    "ShardError",
+    "ShardReader",
+    "ShardSet",
+    "ShardWriter",
+    "UnsafeMemberError",
+    "estimated_lengths",
+    "measure_lengths",
+    "order_digest",
+]
+
+
+def __getattr__(name: str):
+    if name in ("PlanDataset", "PlanSampler", "PackSampler"):  # torch is imported only by those who train
+        from pretrain.shards import dataset
+
+        return getattr(dataset, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
