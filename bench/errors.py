@@ -1,0 +1,23 @@
+"""What can go wrong while measuring, in sentences for the person who measures."""
+
+from vlm.errors import MedVLMError
+
+
+class BenchError(MedVLMError):
+    """Base of every error of the benchmark."""
+
+
+class DataError(BenchError):
+    """The questions cannot be used: a missing file, a missing key, a question without its answer."""
+
+
+class RunError(BenchError):
+    """A run folder cannot be used: unfinished, damaged, or of another measurement."""
+
+
+class EndpointError(BenchError):
+    """The server cannot be measured: not reachable, refused the key, has no such model."""
+
+
+class MeasurementStopped(BenchError):
+    """The server stopped answering. What was answered is kept; the same command goes on from there."""
