@@ -28,6 +28,7 @@ __all__ = [
     "ImageHeader",
     "ImagingError",
     "LimitError",
+    "Limits",
     "MedicalImage",
     "NotAnImageError",
     "Provenance",

@@ -8,6 +8,7 @@ import io
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.metadata import version
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -90,7 +91,7 @@ def _colour(shape: Shape) -> str:
     return "YBR" if shape.photometric in ("YBR_FULL", "YBR_FULL_422") else "RGB"
 
 
-def _shaped(buffer: bytes | bytearray | memoryview, dtype: str, shape: Shape, planar: bool) -> np.ndarray:
+def _shaped(buffer: Any, dtype: str, shape: Shape, planar: bool) -> np.ndarray:
     values = np.frombuffer(buffer, dtype)
     size = shape.rows * shape.columns * shape.samples
     if values.size != size:
@@ -114,7 +115,7 @@ def _native(parsed: Parsed, shape: Shape, index: int) -> Stored:
     if shape.bits_allocated == 1:
         skip = shape.frame_bits * index % 8
         bits = np.unpackbits(np.frombuffer(view, np.uint8), bitorder="little")[skip : skip + shape.frame_bits]
-        return Stored(_shaped(memoryview(bits), "u1", shape, shape.planar == 1), 1, _colour(shape), True)
+        return Stored(_shaped(bits.data, "u1", shape, shape.planar == 1), 1, _colour(shape), True)
     buffer: bytes | memoryview = view
     if not parsed.little_endian and shape.bits_allocated == 8 and parsed.pixel_vr == b"OW":
         buffer = _swapped(parsed, shape, index)
@@ -125,7 +126,7 @@ def _native(parsed: Parsed, shape: Shape, index: int) -> Stored:
     if not parsed.little_endian:
         values = values.astype(values.dtype.newbyteorder("="))
     shift = shape.high_bit + 1 - shape.bits_stored
-    if 0 < shift and shape.high_bit < shape.bits_allocated:
+    if shift > 0 and shape.high_bit < shape.bits_allocated:
         values = values >> shift
     return Stored(values, shape.bits_stored, _colour(shape), shape.bits_stored == shape.bits_allocated)
 
@@ -169,7 +170,7 @@ def _rle(data: bytes, shape: Shape) -> Stored:
         # A segment holds one byte of every pixel, the most significant first.
         planes[i // width, :, width - 1 - i % width] = _packbits(data[offsets[i] : offsets[i + 1]], pixels)
     kind = "i" if shape.signed else "u"
-    values = _shaped(memoryview(planes.reshape(-1)), f"<{kind}{width}", shape, True)
+    values = _shaped(planes.reshape(-1).data, f"<{kind}{width}", shape, True)
     clean = shape.bits_stored == shape.bits_allocated
     return Stored(values, shape.bits_stored, _colour(shape), clean)
 
@@ -222,7 +223,7 @@ def _gdcm(data: bytes, head: Codestream, shape: Shape, syntax: str) -> Stored:
         raise UnsupportedError(
             "jpeg_process", "a JPEG process (progressive, hierarchical, ...) that is not decoded here"
         )
-    if syntax.endswith(".51") and head.process == 0xC3 or not syntax.endswith(".51") and head.process != 0xC3:
+    if (syntax.endswith(".51") and head.process == 0xC3) or (not syntax.endswith(".51") and head.process != 0xC3):
         raise DamagedError("jpeg_process", "a JPEG of another process than its transfer syntax says")
     fragment = gdcm.Fragment()
     fragment.SetByteStringValue(data)
@@ -248,7 +249,7 @@ def _gdcm(data: bytes, head: Codestream, shape: Shape, syntax: str) -> Stored:
 
 
 def _openjpeg(data: bytes, shape: Shape) -> Stored:
-    from openjpeg import decode_pixel_data
+    from openjpeg.utils import decode_pixel_data
 
     head = read_j2k(data)
     _same_size(head, shape)

@@ -1,4 +1,4 @@
-"""Bytes to an image inside this process. Untrusted files go through :mod:`vlm.imaging.pool`, which runs this in a child."""
+"""Bytes to an image inside this process. For untrusted files :mod:`vlm.imaging.pool` runs this in a child."""
 
 import contextlib
 import hashlib

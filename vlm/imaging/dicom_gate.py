@@ -1,4 +1,4 @@
-"""What is let in: SOP classes that hold a picture, transfer syntaxes that have a decoder, and sizes within the limits."""
+"""What is let in: SOP classes that hold a picture, transfer syntaxes that have a decoder, sizes within the limits."""
 
 from dataclasses import dataclass
 

@@ -14,7 +14,7 @@ from vlm.imaging.dicom_read import Parsed
 from vlm.imaging.errors import DamagedError, ImagingError, UnreadableError, UnsupportedError
 from vlm.imaging.image import ImageHeader, Limits, MedicalImage, Provenance
 from vlm.imaging.suv import suv_factor
-from vlm.imaging.values import group, modality, number, numbers, uid, word
+from vlm.imaging.values import get, group, modality, number, numbers, uid, word
 from vlm.imaging.windows import Window
 
 # Defined terms of Rescale Type and Modality LUT Type (PS3.3 C.11.1.1.2); anything else is an unknown unit.
@@ -28,7 +28,7 @@ def header(parsed: Parsed, limits: Limits) -> ImageHeader:
     shape = admit(parsed, limits)
     ds = parsed.ds
     found, source, notes = plane.spacing(ds, 0)
-    instance = number(ds.get("InstanceNumber"))
+    instance = number(get(ds, "InstanceNumber"))
     image_type = ds.get("ImageType") or ()
     return ImageHeader(
         kind="dicom",
@@ -53,7 +53,7 @@ def header(parsed: Parsed, limits: Limits) -> ImageHeader:
         image_type=(image_type,) if isinstance(image_type, str) else tuple(str(v) for v in image_type),
         orientation=plane.orientation(ds, 0),
         position_mm=plane.position(ds, 0),
-        frame_time_ms=number(ds.get("FrameTime")),
+        frame_time_ms=number(get(ds, "FrameTime")),
         notes=tuple(parsed.notes + notes),
     )
 
@@ -221,7 +221,7 @@ def _rescale(
         index = np.clip(values.astype(np.int64) - first, 0, len(table) - 1)
         return table[index], _unit(ds, word(item.get("ModalityLUTType")))
     source = group(ds, "PixelValueTransformationSequence", frame)
-    slope, intercept = number(source.get("RescaleSlope")), number(source.get("RescaleIntercept"))
+    slope, intercept = (_exact(source, key) for key in ("RescaleSlope", "RescaleIntercept"))
     if slope is None and intercept is None:
         return np.ascontiguousarray(values), _unit(ds, "stored")
     slope, intercept = (1.0 if slope is None else slope), (intercept or 0.0)
@@ -232,6 +232,15 @@ def _rescale(
     if (slope, intercept) == (1.0, 0.0) and default != "HU":
         default = "stored"
     return _linear(values, bits, signed, slope, intercept), _unit(ds, word(source.get("RescaleType")) or default)
+
+
+def _exact(source: Dataset, keyword: str) -> float | None:
+    """A number that the pixels depend on: None where it is absent, never where it is broken."""
+    value = get(source, keyword)
+    result = number(value)
+    if result is None and keyword in source and source[keyword].value not in (None, ""):
+        raise DamagedError("bad_value", f"{keyword} is not a finite number")
+    return result
 
 
 def _unit(ds: Dataset, declared: str) -> str:
@@ -245,12 +254,10 @@ def _linear(values: np.ndarray, bits: int, signed: bool, slope: float, intercept
     if (slope, intercept) == (1.0, 0.0):
         return np.ascontiguousarray(values)
     if values.dtype.kind == "f" or bits > 24 or not (slope.is_integer() and intercept.is_integer()):
-        wide = np.float64 if bits > 24 or values.dtype == np.float64 else np.float32
-        return (
-            (values.astype(np.float64) * slope + intercept).astype(wide)
-            if bits > 16
-            else _linear_table(values, slope, intercept)
-        )
+        if bits <= 16:
+            return _linear_table(values, slope, intercept)
+        exact = values.astype(np.float64) * slope + intercept
+        return exact.astype(np.float32) if bits <= 24 or values.dtype == np.float32 else exact
     low, high = (-(1 << (bits - 1)), (1 << (bits - 1)) - 1) if signed else (0, (1 << bits) - 1)
     ends = sorted((low * int(slope) + int(intercept), high * int(slope) + int(intercept)))
     for dtype in (np.int16, np.uint16, np.int32):
@@ -260,7 +267,7 @@ def _linear(values: np.ndarray, bits: int, signed: bool, slope: float, intercept
                 out *= dtype(slope)
             out += dtype(intercept)
             return out
-    return (values * slope + intercept).astype(np.float64)
+    return values.astype(np.float64) * slope + intercept
 
 
 def _linear_table(values: np.ndarray, slope: float, intercept: float) -> np.ndarray:
@@ -303,7 +310,7 @@ def _windows(ds: Dataset, frame: int, factor: float, notes: list[str]) -> tuple[
             found.append(Window(function="TABLE", name="file", table=tuple(table.tolist()), first=first, bits=used))
         except ImagingError:
             notes.append("voi_lut_invalid")
-    centers, widths = numbers(source.get("WindowCenter")), numbers(source.get("WindowWidth"))
+    centers, widths = numbers(get(source, "WindowCenter")), numbers(get(source, "WindowWidth"))
     function = word(source.get("VOILUTFunction")) or "LINEAR"
     if function not in ("LINEAR", "LINEAR_EXACT", "SIGMOID"):
         notes.append("voi_function_unknown")

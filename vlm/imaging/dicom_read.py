@@ -24,26 +24,24 @@ EXPLICIT_BE = "1.2.840.10008.1.2.2"
 
 _KEYWORDS = """
     SOPClassUID SOPInstanceUID StudyInstanceUID SeriesInstanceUID FrameOfReferenceUID Modality ImageType
-    InstanceNumber ViewPosition ImageLaterality Laterality Manufacturer
-    Rows Columns NumberOfFrames SamplesPerPixel PhotometricInterpretation PlanarConfiguration
-    BitsAllocated BitsStored HighBit PixelRepresentation PixelPaddingValue PixelPaddingRangeLimit
-    LossyImageCompression ICCProfile PixelPresentation ExtendedOffsetTable ExtendedOffsetTableLengths
-    RedPaletteColorLookupTableDescriptor GreenPaletteColorLookupTableDescriptor BluePaletteColorLookupTableDescriptor
-    RedPaletteColorLookupTableData GreenPaletteColorLookupTableData BluePaletteColorLookupTableData
-    SegmentedRedPaletteColorLookupTableData SegmentedGreenPaletteColorLookupTableData
-    SegmentedBluePaletteColorLookupTableData
-    RescaleSlope RescaleIntercept RescaleType ModalityLUTSequence
-    VOILUTSequence WindowCenter WindowWidth VOILUTFunction PresentationLUTShape
-    PixelSpacing PixelSpacingCalibrationType ImagerPixelSpacing NominalScannedPixelSpacing
-    EstimatedRadiographicMagnificationFactor PixelAspectRatio SequenceOfUltrasoundRegions
-    ImagePositionPatient ImageOrientationPatient SliceThickness SpacingBetweenSlices GantryDetectorTilt FrameTime
-    SharedFunctionalGroupsSequence PerFrameFunctionalGroupsSequence
-    Units DecayCorrection CorrectedImage SUVType PatientWeight RadiopharmaceuticalInformationSequence
-    SeriesDate SeriesTime AcquisitionDate AcquisitionTime FrameReferenceTime ActualFrameDuration
-""".split()
+    InstanceNumber ViewPosition ImageLaterality Laterality Manufacturer Rows Columns NumberOfFrames
+    SamplesPerPixel PhotometricInterpretation PlanarConfiguration BitsAllocated BitsStored HighBit
+    PixelRepresentation PixelPaddingValue PixelPaddingRangeLimit LossyImageCompression ICCProfile
+    PixelPresentation ExtendedOffsetTable ExtendedOffsetTableLengths RedPaletteColorLookupTableDescriptor
+    GreenPaletteColorLookupTableDescriptor BluePaletteColorLookupTableDescriptor RedPaletteColorLookupTableData
+    GreenPaletteColorLookupTableData BluePaletteColorLookupTableData SegmentedRedPaletteColorLookupTableData
+    SegmentedGreenPaletteColorLookupTableData SegmentedBluePaletteColorLookupTableData RescaleSlope
+    RescaleIntercept RescaleType ModalityLUTSequence VOILUTSequence WindowCenter WindowWidth VOILUTFunction
+    PresentationLUTShape PixelSpacing PixelSpacingCalibrationType ImagerPixelSpacing NominalScannedPixelSpacing
+    EstimatedRadiographicMagnificationFactor PixelAspectRatio SequenceOfUltrasoundRegions ImagePositionPatient
+    ImageOrientationPatient SliceThickness SpacingBetweenSlices GantryDetectorTilt FrameTime
+    SharedFunctionalGroupsSequence PerFrameFunctionalGroupsSequence Units DecayCorrection CorrectedImage SUVType
+    PatientWeight RadiopharmaceuticalInformationSequence SeriesDate SeriesTime AcquisitionDate AcquisitionTime
+    FrameReferenceTime ActualFrameDuration
+"""
 # Philips SUV factors and GE's scan time are private; the private creators are read to be sure whose they are.
 _PRIVATE = [0x70530010, 0x70531000, 0x70531009, 0x00090010, 0x0009100D]
-TAGS: list[Any] = [tag_for_keyword(word) for word in _KEYWORDS] + _PRIVATE
+TAGS: list[Any] = [tag_for_keyword(word) for word in _KEYWORDS.split()] + _PRIVATE
 
 _PIXEL_ELEMENTS = {0x7FE00010: "PixelData", 0x7FE00008: "FloatPixelData", 0x7FE00009: "DoubleFloatPixelData"}
 _LONG_VR = {b"OB", b"OW", b"OF", b"OD", b"OL", b"OV", b"UN"}
@@ -83,11 +81,10 @@ def looks_like_dicom(head: bytes) -> bool:
     if len(head) < 8:
         return False
     group, element, length = struct.unpack("<HHI", head[:8])
-    if group not in (0x0002, 0x0008) or element > 0x1200:
-        if head[:2] == b"\x00\x08" and head[4:6].isalpha() and head[4:6].isupper():
-            return True  # explicit big endian
-        return False
-    return (head[4:6].isalpha() and head[4:6].isupper()) or length <= 1 << 16
+    letters = head[4:6].isalpha() and head[4:6].isupper()
+    if head[:2] == b"\x00\x08" and letters:
+        return True  # explicit big endian
+    return group in (0x0002, 0x0008) and element <= 0x1200 and (letters or length <= 1 << 16)
 
 
 def parse(data: bytes, limits: Limits) -> Parsed:

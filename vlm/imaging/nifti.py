@@ -3,6 +3,7 @@
 import io
 import struct
 import zlib
+from typing import Any
 
 import numpy as np
 
@@ -45,8 +46,11 @@ def _inflate(data: bytes, limits: Limits) -> bytes:
     return bytes(out)
 
 
-def load(data: bytes, limits: Limits):  # -> nibabel image, voxel axes turned to (L, P, S)
+def load(data: bytes, limits: Limits) -> Any:
     """The volume with its axes permuted and flipped (never resampled) so that i, j, k run to left, back, head.
+
+    Returns:
+        a nibabel image of three or four dimensions; voxels are read when they are asked for.
 
     Raises:
         DamagedError: the header or the voxels do not parse.
@@ -58,8 +62,9 @@ def load(data: bytes, limits: Limits):  # -> nibabel image, voxel axes turned to
     data = _inflate(data, limits)
     reason = None
     try:
-        kind = nibabel.Nifti2Image if 540 in struct.unpack("<i", data[:4]) + struct.unpack(">i", data[:4]) else None
-        image = (kind or nibabel.Nifti1Image).from_stream(io.BytesIO(data))
+        wide = 540 in struct.unpack("<i", data[:4]) + struct.unpack(">i", data[:4])
+        kind: Any = nibabel.Nifti2Image if wide else nibabel.Nifti1Image
+        image = kind.from_stream(io.BytesIO(data))
         shape = image.shape
         dtype = image.get_data_dtype()
     except Exception as error:  # nibabel raises its own classes, which share no base
@@ -74,11 +79,7 @@ def load(data: bytes, limits: Limits):  # -> nibabel image, voxel axes turned to
     if np.prod(shape, dtype=object) * dtype.itemsize > len(data):
         raise DamagedError("truncated", "the NIfTI file is shorter than its dimensions say")
     if len(shape) == 2:
-        image = (
-            image.slicer[..., None]
-            if False
-            else image.__class__(np.asanyarray(image.dataobj)[..., None], image.affine, image.header)
-        )
+        image = kind(np.asanyarray(image.dataobj)[..., None], image.affine, image.header)
     turn = ornt_transform(io_orientation(image.affine), axcodes2ornt("LPS"))
     return image.as_reoriented(turn)
 
@@ -144,12 +145,12 @@ def nifti_image(data: bytes, frame: int, limits: Limits, sha256: str) -> Medical
     )
 
 
-def lps_affine(image) -> np.ndarray:
+def lps_affine(image: Any) -> np.ndarray:
     """(4, 4) from voxel index (i, j, k) to LPS millimetres."""
     return _TO_LPS @ image.affine
 
 
-def _spacing(image) -> tuple[tuple[float, float] | None, str]:
+def _spacing(image: Any) -> tuple[tuple[float, float] | None, str]:
     lengths = np.linalg.norm(image.affine[:3, :3], axis=0)
     pair = float(lengths[1]), float(lengths[0])
     ok = all(np.isfinite(v) and 1e-5 <= v <= 100.0 for v in pair)

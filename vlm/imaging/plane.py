@@ -4,7 +4,7 @@ import math
 
 from pydicom.dataset import Dataset
 
-from vlm.imaging.values import group, modality, number, numbers, word
+from vlm.imaging.values import get, group, modality, number, numbers, word
 
 _PROJECTION = {"CR", "DX", "RF", "XA", "MG", "PX", "IO", "RTIMAGE"}
 _SMALLEST_MM, _LARGEST_MM = 1e-5, 100.0
@@ -23,18 +23,18 @@ def spacing(ds: Dataset, frame: int) -> tuple[tuple[float, float] | None, str, l
     notes: list[str] = []
     measures = group(ds, "PixelMeasuresSequence", frame)
     if measures is not ds:
-        found = _pair(measures.get("PixelSpacing"), notes)
+        found = _pair(get(measures, "PixelSpacing"), notes)
         if found:
             return found, "PixelMeasures", notes
-    found = _pair(ds.get("PixelSpacing"), notes)
-    imager = _pair(ds.get("ImagerPixelSpacing"), notes)
+    found = _pair(get(ds, "PixelSpacing"), notes)
+    imager = _pair(get(ds, "ImagerPixelSpacing"), notes)
     if found:
-        at_detector = modality(ds) in _PROJECTION and not word(ds.get("PixelSpacingCalibrationType"))
+        at_detector = modality(ds) in _PROJECTION and not word(get(ds, "PixelSpacingCalibrationType"))
         if at_detector and (imager is None or imager == found):
             notes.append("spacing_at_detector")
         return found, "PixelSpacing", notes
     if imager:
-        factor = number(ds.get("EstimatedRadiographicMagnificationFactor"))
+        factor = number(get(ds, "EstimatedRadiographicMagnificationFactor"))
         if factor and 1.0 <= factor <= 10.0:
             return (imager[0] / factor, imager[1] / factor), "ImagerPixelSpacing/magnification", notes
         notes.append("spacing_at_detector")
@@ -42,7 +42,7 @@ def spacing(ds: Dataset, frame: int) -> tuple[tuple[float, float] | None, str, l
     region = _ultrasound(ds)
     if region:
         return region, "UltrasoundRegion", notes
-    scanned = _pair(ds.get("NominalScannedPixelSpacing"), notes)
+    scanned = _pair(get(ds, "NominalScannedPixelSpacing"), notes)
     if scanned:
         return scanned, "NominalScannedPixelSpacing", notes
     return None, "unknown", notes
@@ -60,14 +60,14 @@ def _pair(value: object, notes: list[str]) -> tuple[float, float] | None:
 
 def _ultrasound(ds: Dataset) -> tuple[float, float] | None:
     """Spacing of a picture with exactly one region, and that a two-dimensional one in centimetres."""
-    regions = ds.get("SequenceOfUltrasoundRegions")
+    regions = get(ds, "SequenceOfUltrasoundRegions")
     if regions is None or len(regions) != 1:
         return None
     region = regions[0]
-    units = (region.get("PhysicalUnitsXDirection"), region.get("PhysicalUnitsYDirection"))
-    if region.get("RegionSpatialFormat") != 1 or units != (3, 3):
+    units = (get(region, "PhysicalUnitsXDirection"), get(region, "PhysicalUnitsYDirection"))
+    if get(region, "RegionSpatialFormat") != 1 or units != (3, 3):
         return None
-    dx, dy = number(region.get("PhysicalDeltaX")), number(region.get("PhysicalDeltaY"))
+    dx, dy = number(get(region, "PhysicalDeltaX")), number(get(region, "PhysicalDeltaY"))
     if not dx or not dy:
         return None
     pair = abs(dy) * 10.0, abs(dx) * 10.0
@@ -76,13 +76,13 @@ def _ultrasound(ds: Dataset) -> tuple[float, float] | None:
 
 def position(ds: Dataset, frame: int) -> tuple[float, ...] | None:
     """ImagePositionPatient of a frame: centre of the first pixel, LPS millimetres."""
-    found = numbers(group(ds, "PlanePositionSequence", frame).get("ImagePositionPatient"))
+    found = numbers(get(group(ds, "PlanePositionSequence", frame), "ImagePositionPatient"))
     return found if len(found) == 3 else None
 
 
 def orientation(ds: Dataset, frame: int) -> tuple[float, ...] | None:
     """ImageOrientationPatient of a frame: unit vectors of growing column, then growing row; None unless orthonormal."""
-    found = numbers(group(ds, "PlaneOrientationSequence", frame).get("ImageOrientationPatient"))
+    found = numbers(get(group(ds, "PlaneOrientationSequence", frame), "ImageOrientationPatient"))
     if len(found) != 6:
         return None
     row, column = found[:3], found[3:]

@@ -211,7 +211,9 @@ def _environment() -> dict[str, str]:
 
 
 def _header(values: dict[str, Any]) -> ImageHeader:
-    fixed = {key: tuple(value) if key in _TUPLES and value is not None else value for key, value in values.items()}
+    fixed: dict[str, Any] = {
+        key: tuple(value) if key in _TUPLES and value is not None else value for key, value in values.items()
+    }
     return ImageHeader(**fixed)
 
 

@@ -1,7 +1,7 @@
 """A MedicalImage as bytes and JSON, and back, exactly.
 
-Integer pixels whose range fits 16 bits are a PNG of ``pixels - offset``; colour is an RGB PNG; everything else (floating
-point, wide integers) is a .npy file. Nothing is ever unpickled.
+Integer pixels whose range fits 16 bits are a PNG of ``pixels - offset``; colour is an RGB PNG; everything else
+(floating point, wide integers) is a .npy file. Nothing is ever unpickled.
 """
 
 import base64
@@ -135,9 +135,9 @@ def _encode_mask(image: MedicalImage) -> dict[str, Any] | None:
     if image.valid is None:
         return None
     padding = image.pixels[~image.valid]
-    if image.pixels.dtype.kind in "iu" and padding.size and (padding == padding[0]).all():
-        if int((image.pixels == padding[0]).sum()) == padding.size:
-            return {"padding": int(padding[0])}
+    constant = image.pixels.dtype.kind in "iu" and padding.size and (padding == padding[0]).all()
+    if constant and int((image.pixels == padding[0]).sum()) == padding.size:
+        return {"padding": int(padding[0])}
     bits = zlib.compress(np.packbits(image.valid).tobytes(), 6)
     return {"bits": base64.b64encode(bits).decode()}
 

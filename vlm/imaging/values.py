@@ -5,12 +5,21 @@ from typing import Any
 
 from pydicom.dataset import Dataset
 
-MODALITIES = frozenset(
-    """AR ASMT AU BDUS BI BMD CFM CR CT CTPROTOCOL DG DMS DOC DX ECG EEG EMG EOG EPS ES FID GM HC HD IO IOL IVOCT IVUS
-    KER KO LEN LS MA MG MR MS M3D NM OAM OCT OP OPM OPT OPTBSV OPTENF OPV OSS OT PA PLAN POS PR PT PX REG RESP RF RG
-    RTDOSE RTIMAGE RTINTENT RTPLAN RTRAD RTRECORD RTSEGANN RTSTRUCT RWV SEG SM SMR SR SRF STAIN TEXTUREMAP TG US VA XA
-    XAPROTOCOL XC AS CD CF CP CS DD DF DM DS EC FA FS LP MPR ST TH VF""".split()
-)
+_TERMS = """
+    AR ASMT AU BDUS BI BMD CFM CR CT CTPROTOCOL DG DMS DOC DX ECG EEG EMG EOG EPS ES FID GM HC HD IO IOL IVOCT
+    IVUS KER KO LEN LS MA MG MR MS M3D NM OAM OCT OP OPM OPT OPTBSV OPTENF OPV OSS OT PA PLAN POS PR PT PX REG
+    RESP RF RG RTDOSE RTIMAGE RTINTENT RTPLAN RTRAD RTRECORD RTSEGANN RTSTRUCT RWV SEG SM SMR SR SRF STAIN
+    TEXTUREMAP TG US VA XA XAPROTOCOL XC AS CD CF CP CS DD DF DM DS EC FA FS LP MPR ST TH VF
+"""
+MODALITIES = frozenset(_TERMS.split())
+
+
+def get(ds: Dataset, keyword: str) -> Any:
+    """An element that the image can do without: None where it is missing or does not parse."""
+    try:
+        return ds.get(keyword)
+    except (ValueError, TypeError, OverflowError, KeyError, AttributeError, NotImplementedError):
+        return None
 
 
 def number(value: Any) -> float | None:

@@ -55,7 +55,7 @@ class Window:
         """
         if self.function == "TABLE":
             table = np.asarray(self.table, np.float32) / np.float32(2**self.bits - 1)
-            index = np.clip(np.rint(values) - self.first, 0, len(table) - 1)
+            index = np.clip(np.rint(np.nan_to_num(values)) - self.first, 0, len(table) - 1)
             return table[index.astype(np.int64)]
         x = np.asarray(values, np.float64)
         if self.function == "SIGMOID":
@@ -68,7 +68,7 @@ class Window:
         return np.clip((x - (self.center - 0.5)) / (self.width - 1) + 0.5, 0.0, 1.0).astype(np.float32)
 
     def scaled(self, factor: float) -> "Window":
-        """The same window over values multiplied by ``factor`` (for SUV); a TABLE or the -0.5 of LINEAR cannot scale."""
+        """The same window over values multiplied by ``factor``; LINEAR becomes LINEAR_EXACT, whose form scales."""
         function = "LINEAR_EXACT" if self.function == "LINEAR" else self.function
         return replace(self, center=self.center * factor, width=self.width * factor, function=function)
 

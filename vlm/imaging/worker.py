@@ -37,7 +37,7 @@ def main(argv: list[str]) -> int:
         request = receive(channel)
         if request is None:
             return 0
-        data = receive_exactly(channel, request["bytes"]) if "bytes" in request else None
+        data = bytes(receive_exactly(channel, request["bytes"])) if "bytes" in request else None
         limits = Limits(**request["limits"])
         _limit_memory(limits.memory_bytes)
         signal.alarm(int(limits.timeout_s) + _GRACE_S)  # ends even a loop in C if the parent is no more
@@ -94,7 +94,7 @@ def _reply(
     send(channel, answer)
     if not shared:
         for array in arrays:
-            channel.sendall(memoryview(np.ascontiguousarray(array)).cast("B"))
+            channel.sendall(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
 
 
 def _map(descriptor: int) -> mmap.mmap | None:
