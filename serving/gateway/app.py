@@ -117,11 +117,12 @@ def create_app(settings: GatewaySettings) -> FastAPI:
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         gateway.start()
-        sweeper = asyncio.create_task(_sweep(gateway))
+        tasks = [asyncio.create_task(_sweep(gateway)), asyncio.create_task(gateway.images.warm())]
         try:
             yield
         finally:
-            sweeper.cancel()
+            for task in tasks:
+                task.cancel()
             await gateway.stop()
 
     middleware = [

@@ -150,6 +150,8 @@ class Engine:
                 )
                 if response.status != 200:
                     raise _refused(response.status, await _read(response, ERROR_BYTES))
+                if response.content_type != ("text/event-stream" if stream else "application/json"):
+                    raise _garbage()
             except (aiohttp.ClientError, TimeoutError, OSError) as error:
                 raise self.fault(error) from None
             yield response

@@ -80,4 +80,6 @@ def scrub(text: str, limit: int = 400) -> str:
     """
     text = _PATH.sub("[path]", _ADDRESS.sub("[address]", _URL.sub("[url]", text)))
     text = " ".join(text.split())
-    return text if len(text) <= limit else text[: limit - 1] + "…"
+    if len(text) > limit:
+        text = text[: limit - 1] + "…"
+    return text if text.endswith((".", "!", "?")) else f"{text}."

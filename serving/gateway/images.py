@@ -17,12 +17,13 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from serving.gateway.decoding import Decoders
+from PIL import Image
+
 from serving.gateway.errors import GatewayError, retry_later
 from serving.gateway.metrics import Metrics
 from serving.gateway.settings import GatewaySettings
 from vlm.imaging import Limits as ImagingLimits
-from vlm.imaging import MedicalImage, Window
+from vlm.imaging import MedicalImage, Window, read_image
 from vlm.imaging.errors import (
     DamagedError,
     DecoderDiedError,
@@ -66,8 +67,8 @@ class ImageService:
         self._metrics = metrics
         self._queue = settings.decode_queue
         self._pending = 0
+        self._worker_count = settings.decode_workers
         self._threads = ThreadPoolExecutor(settings.decode_workers, thread_name_prefix="gateway-image")
-        self._decoders = Decoders(settings.decode_workers)
         self._limits = ImagingLimits(
             max_file_bytes=max(settings.limits.upload_bytes, settings.limits.body_bytes),
             timeout_s=settings.decode_seconds,
@@ -78,6 +79,16 @@ class ImageService:
         self._workers = asyncio.Semaphore(settings.decode_workers)
         self._cache = _Cache(settings.image_cache_bytes)
         self._running: dict[tuple[Any, ...], asyncio.Task[Picture]] = {}
+
+    async def warm(self) -> None:
+        """Start the decode children, so that the first caller does not wait for them."""
+        tiny = io.BytesIO()
+        Image.new("L", (1, 1)).save(tiny, "PNG")
+        loop = asyncio.get_running_loop()
+        work = (self._work, tiny.getvalue(), "", Drawing())
+        await asyncio.gather(
+            *(loop.run_in_executor(self._threads, *work) for _ in range(self._worker_count)), return_exceptions=True
+        )
 
     async def picture(self, caller: str, data: bytes, drawing: Drawing) -> Picture:
         """Decode and draw `data`, or give the same caller's earlier picture of it.
@@ -131,21 +142,18 @@ class ImageService:
 
     def _work(self, data: bytes, sha256: str, drawing: Drawing) -> Picture:
         """Runs in a worker thread; the bytes are decoded in its child process."""
-        image = self._decoders.read(data, drawing.frame, self._limits)
+        image = read_image(data, frame=drawing.frame, limits=self._limits)  # in a child of vlm.imaging's pool
         grey = image.render(_window(drawing.window), size=drawing.side)
-        from PIL import Image
-
         png = io.BytesIO()
         Image.fromarray(grey).save(png, "PNG", compress_level=1)  # read once, on this machine: speed over size
         url = "data:image/png;base64," + base64.b64encode(png.getbuffer()).decode("ascii")
         return Picture(url, grey.shape[0], grey.shape[1], sha256, _about(image))
 
     def close(self) -> None:
-        """Stop workers and their children."""
+        """Stop the workers."""
         for task in self._running.values():
             task.cancel()
         self._threads.shutdown(wait=True, cancel_futures=True)
-        self._decoders.close()
 
 
 def _window(window: str | tuple[float, float] | None) -> Window | str | None:

@@ -62,18 +62,11 @@ async def relay_events(
         async with asyncio.timeout(None) as silence:
             async for chunk in response.content.iter_any():
                 silence.reschedule(None)  # the client's pace is not the engine's silence
-                out: list[bytes] = []
-                done = False
-                for data in reader.feed(chunk):
-                    if data == b"[DONE]":
-                        done = True
-                        break
-                    if count_event(data, exchange, wants_usage):
-                        out.append(b"data: " + data + b"\n\n")
-                if done:
-                    out.append(DONE)
+                out, done, error = _pass_on(reader.feed(chunk), exchange, wants_usage)
                 if out:
-                    yield b"".join(out)
+                    yield out
+                if error is not None:
+                    raise error
                 if done:
                     await _drain(response)
                     return
@@ -81,6 +74,20 @@ async def relay_events(
     except (aiohttp.ClientError, TimeoutError, OSError) as error:
         raise engine.fault(error) from None
     raise engine.fault(ConnectionResetError())  # ended without [DONE]
+
+
+def _pass_on(found: list[bytes], exchange: Exchange, wants_usage: bool) -> tuple[bytes, bool, GatewayError | None]:
+    """(bytes for the client, whether the stream is done, the error that stands behind those bytes)."""
+    out: list[bytes] = []
+    for data in found:
+        if data == b"[DONE]":
+            return b"".join([*out, DONE]), True, None
+        try:
+            if count_event(data, exchange, wants_usage):
+                out.append(b"data: " + data + b"\n\n")
+        except GatewayError as error:
+            return b"".join(out), False, error
+    return b"".join(out), False, None
 
 
 async def _drain(response: aiohttp.ClientResponse) -> None:
