@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from .anatomy import Build, Chest, build_chest, draw_build
+from .anatomy import Chest, build_chest, heart_bodies, lung_bodies
+from .body import Build, draw_build
 from .detector import Exposure, collimate, detect, draw_exposure, present, stamp_marker
 from .findings import FINDINGS, NODULE_LIMIT_MM, Pathology, draw_pathology, draw_presence
-from .projection import View, outline, rotation_matrix
+from .projection import Ellipsoid, View, outline, rotation_matrix
 from .questions import make_questions
 from .report import make_report
 from .scene import attenuation, lung_vessels
@@ -67,7 +69,7 @@ def generate_case(
     build = draw_build(stream(seed, patient, "build"))
     presence = draw_presence(stream(seed, patient, "presence"))
     views = _draw_views(build, presence.intensive_care, size, lateral_share, stream(seed, patient, "views"))
-    heart = _fit_heart(build, presence.present["cardiomegaly"], views[0], seed, patient)
+    heart = _fit_heart(build, presence.present["cardiomegaly"], views[0], stream(seed, patient, "heart"))
     chest = build_chest(build, heart, stream(seed, patient, "anatomy"))
     pathology = draw_pathology(chest, presence, views[0], stream(seed, patient, "findings"))
     tree = lung_vessels(chest, pathology, stream(seed, patient, "vessels"))
@@ -104,7 +106,7 @@ def generate_case(
 def _draw_views(build: Build, intensive_care: float, size: int, lateral_share: float, rng) -> list[View]:
     """A supine AP film for the sicker, else an upright PA film and sometimes a left lateral one."""
     name = "AP" if intensive_care + rng.normal(0, 0.6) > 1.1 else "PA"
-    high = rng.uniform(375, 430) * min(1.05, max(0.94, build.scale))
+    high = rng.uniform(355, 415) * min(1.05, max(0.94, build.scale))
     wide = high * rng.uniform(0.80, 1.0)
     names = [(name, high, wide)]
     if name == "PA" and rng.random() < lateral_share:
@@ -122,32 +124,29 @@ def _draw_views(build: Build, intensive_care: float, size: int, lateral_share: f
     return views
 
 
-def _fit_heart(build: Build, enlarged: bool, view: View, seed: int, patient: int) -> float:
-    """Heart scale that gives the drawn cardiothoracic ratio on this very film (bisection)."""
-    rng = stream(seed, patient, "heart")
+def _fit_heart(build: Build, enlarged: bool, view: View, rng) -> float:
+    """Heart scale that gives the drawn cardiothoracic ratio on this very film (secant steps)."""
     target = rng.uniform(0.535, 0.66) if enlarged else rng.uniform(0.38, 0.475)
-    low, high = 0.5, 2.2
-    for _ in range(16):
-        k = 0.5 * (low + high)
-        ratio = cardiothoracic_ratio(
-            build_chest(build, k, stream(seed, patient, "anatomy"), bones=False), view
-        )
-        low, high = (k, high) if ratio < target else (low, k)
-    return 0.5 * (low + high)
+    chest = _width(lung_bodies(build).values(), view)
+    old, k = 1.0, 1.3
+    miss = _width(heart_bodies(build, old), view) / chest - target
+    for _ in range(8):
+        now = _width(heart_bodies(build, k), view) / chest - target
+        if abs(now) < 1e-6:
+            break
+        old, miss, k = k, now, k - now * (k - old) / (now - miss)
+    return k
+
+
+def _width(bodies: Iterable[Ellipsoid], view: View) -> float:
+    """Extent across the film of some bodies together, mm in the patient plane."""
+    outlines = [outline(b, view) for b in bodies]
+    return max(o.centre[0] + o.half_extent[0] for o in outlines) - min(o.centre[0] - o.half_extent[0] for o in outlines)
 
 
 def cardiothoracic_ratio(chest: Chest, view: View) -> float:
     """Widest heart over widest inner chest, both measured on the film from exact outlines."""
-    heart = [
-        (o.centre[0] - o.half_extent[0], o.centre[0] + o.half_extent[0])
-        for o in (outline(b, view) for b in chest.heart)
-    ]
-    lungs = [
-        (o.centre[0] - o.half_extent[0], o.centre[0] + o.half_extent[0])
-        for o in (outline(b, view) for b in chest.lung.values())
-    ]
-    width = max(h[1] for h in heart) - min(h[0] for h in heart)
-    return float(width / (max(x[1] for x in lungs) - min(x[0] for x in lungs)))
+    return float(_width(chest.heart, view) / _width(chest.lung.values(), view))
 
 
 def pack_masks(masks: dict[str, np.ndarray], view: View) -> np.ndarray:

@@ -49,9 +49,7 @@ def simulate(
             progress=lambda done, total: bar.update(task, completed=done, total=total),
         )
     shares = ", ".join(f"{n} {split}" for split, n in report.patients.items())
-    console.print(
-        f"{report.out}: {shares} patients, {report.images} images, {report.questions} questions (simulated)"
-    )
+    console.print(f"{report.out}: {shares} patients, {report.images} images, {report.questions} questions (simulated)")
 
 
 simulate.__doc__ = f"{simulate.__doc__}\n{EXAMPLES}"

@@ -8,7 +8,7 @@ import numpy as np
 from scipy import ndimage
 
 from .projection import View
-from .scene import bilinear
+from .scene import upsample
 
 MAX_VALUE = 4095
 
@@ -41,8 +41,8 @@ def draw_exposure(view: View, rng: np.random.Generator) -> Exposure:
         photons_mm2=float(np.exp(rng.uniform(np.log(4e3), np.log(6e4)))),
         scatter=float(rng.uniform(0.15, 0.5)),
         blur_mm=float(rng.uniform(0.15, 0.5)),
-        equalise=float(rng.uniform(0.15, 0.5)),
-        gamma=float(rng.uniform(0.85, 1.2)),
+        equalise=float(rng.uniform(0.25, 0.55)),
+        gamma=float(rng.uniform(0.75, 1.05)),
         low=float(rng.normal(0, 0.12)),
         high=float(rng.normal(0, 0.12)),
         collimation_mm=tuple(float(e) for e in edges),
@@ -61,7 +61,7 @@ def transmitted(line: np.ndarray, view: View, e: Exposure) -> np.ndarray:
     coarse = padded.reshape(rows, step, cols, step).mean(axis=(1, 3))
     inside = np.minimum(coarse, np.float32(0.35))  # the open beam beside the patient scatters little
     wide = ndimage.gaussian_filter(inside, 38.0 / (step * view.spacing_mm), mode="nearest")
-    wide = bilinear(np.pad(wide, 2, mode="edge")[1:, 1:], view.rows, view.cols, step)
+    wide = upsample(np.pad(wide, 2, mode="edge"), view.rows, view.cols, step)
     flux = primary + np.float32(e.scatter) * wide
     if e.blur_mm / view.spacing_mm > 0.25:
         flux = ndimage.gaussian_filter(flux, e.blur_mm / view.spacing_mm, mode="nearest", truncate=3.0)
@@ -84,7 +84,7 @@ def present(density: np.ndarray, view: View, e: Exposure) -> np.ndarray:
     inner = body[body > 0.5]
     inner = inner if inner.size > 50 else body.ravel()
     wide = ndimage.gaussian_filter(body, 30.0 / (step * view.spacing_mm), mode="nearest")
-    wide = bilinear(np.pad(wide, 2, mode="edge")[1:, 1:], view.rows, view.cols, step)
+    wide = upsample(np.pad(wide, 2, mode="edge"), view.rows, view.cols, step)
     middle = float(np.median(inner))
     out = density - np.float32(e.equalise) * (np.clip(wide, *np.percentile(inner, [2, 98])) - middle)
     small = out[::step, ::step][body > 0.5] if (body > 0.5).sum() > 50 else out[::step, ::step].ravel()

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from .anatomy import LEFT, MU_METAL, RIGHT, Chest
+from .anatomy import Chest
+from .body import LEFT, MU_METAL, RIGHT
 from .findings import Device
 from .projection import Ellipsoid
 from .tubes import round_tube, smooth_curve
@@ -12,9 +13,7 @@ from .tubes import round_tube, smooth_curve
 
 def draw_device(name: str, chest: Chest, rng: np.random.Generator) -> Device:
     """The device `name` of FINDINGS, placed in this chest."""
-    return {"endotracheal_tube": _endotracheal, "central_line": _central, "pacemaker": _pacemaker}[name](
-        chest, rng
-    )
+    return {"endotracheal_tube": _endotracheal, "central_line": _central, "pacemaker": _pacemaker}[name](chest, rng)
 
 
 def _endotracheal(chest: Chest, rng) -> Device:
@@ -23,8 +22,8 @@ def _endotracheal(chest: Chest, rng) -> Device:
     path = smooth_curve(np.concatenate([top[None], chest.airway[0].points]), 60)
     keep = path[:, 2] > chest.carina[2] + above
     path = path[keep] + np.array([rng.uniform(-1.5, 1.5), 2, 0])
-    wall = round_tube(path, 5.2, 0.012, core=0.72, core_weight=-0.012)
-    stripe = round_tube(path + [3.4, 0, 0], 0.9, MU_METAL * 0.8)
+    wall = round_tube(path, 5.2, 0.016, core=0.72, core_weight=-0.016)
+    stripe = round_tube(path + [3.4, 0, 0], 1.0, MU_METAL * 0.9)
     above = float(path[-1, 2] - chest.carina[2])
     return Device("endotracheal_tube", None, {"tip_above_carina_mm": round(above, 1)}, [wall, stripe])
 
@@ -73,9 +72,7 @@ def _pacemaker(chest: Chest, rng) -> Device:
     leads = [np.array([*vein, *svc, down, 0.5 * (down + ventricle) + [0, -6, -16], ventricle])]
     n_leads = 2 if rng.random() < 0.7 else 1
     if n_leads == 2:
-        leads.append(
-            np.array([*vein, *svc, atrium + [4, 0, -24], atrium + [-2, -4, -14], atrium]) + [1.5, 0, 1.5]
-        )
+        leads.append(np.array([*vein, *svc, atrium + [4, 0, -24], atrium + [-2, -4, -14], atrium]) + [1.5, 0, 1.5])
     tubes = [round_tube(smooth_curve(lead, 70), 1.0, MU_METAL * 1.1) for lead in leads]
     tubes += [round_tube(smooth_curve(lead, 70)[-3:], 1.7, MU_METAL * 1.6) for lead in leads]
     return Device("pacemaker", side, {"leads": n_leads}, tubes, [(body, 0.17), (inner, 0.25), (header, 0.05)])

@@ -49,14 +49,10 @@ def uid(*parts: object) -> str:
 def encoding_of(case: Case, index: int) -> tuple[str, str]:
     """Transfer syntax and photometric interpretation of film `index`: a rotation that starts at the seed."""
     k = case.patient + 3 * index + case.seed
-    return TRANSFER_SYNTAXES[k % len(TRANSFER_SYNTAXES)], "MONOCHROME1" if (
-        k // 5 + index
-    ) % 3 == 2 else "MONOCHROME2"
+    return TRANSFER_SYNTAXES[k % len(TRANSFER_SYNTAXES)], "MONOCHROME1" if (k // 5 + index) % 3 == 2 else "MONOCHROME2"
 
 
-def encode(
-    case: Case, index: int, transfer_syntax: str | None = None, photometric: str | None = None
-) -> bytes:
+def encode(case: Case, index: int, transfer_syntax: str | None = None, photometric: str | None = None) -> bytes:
     """Film `index` of a case as DICOM file bytes."""
     syntax, default = encoding_of(case, index)
     syntax, photometric = transfer_syntax or syntax, photometric or default
@@ -175,6 +171,4 @@ def _pixels(ds: Dataset, case: Case, index: int, photometric: str) -> None:
     ds.WindowCenter, ds.WindowWidth = str(MAX_VALUE - centre if inverse else centre), str(width)
     ds.WindowCenterWidthExplanation = "NORMAL"
     stored = (MAX_VALUE - picture) if inverse else picture
-    ds.set_pixel_data(
-        np.ascontiguousarray(stored, dtype=np.uint16), photometric, 12, generate_instance_uid=False
-    )
+    ds.set_pixel_data(np.ascontiguousarray(stored, dtype=np.uint16), photometric, 12, generate_instance_uid=False)

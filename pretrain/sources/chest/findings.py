@@ -12,7 +12,8 @@ from statistics import NormalDist
 
 import numpy as np
 
-from .anatomy import SIDES, Chest, inside_lung
+from .anatomy import Chest, inside_lung
+from .body import NODULE_LIMIT_MM, SIDES
 from .projection import Ellipsoid, View, outline
 
 FINDINGS = (
@@ -48,7 +49,6 @@ PREVALENCE = {
     "pacemaker": 0.34,
 }
 NORMAL_SHARE = 0.10
-NODULE_LIMIT_MM = 6.0  # the Fleischner threshold parts nodules from micronodules
 
 # columns: heart failure, intensive care, trauma, smoking
 LOADINGS = {
@@ -160,43 +160,39 @@ class Pathology:
     devices: dict[str, Device] = field(default_factory=dict)
 
 
-def zone_of(chest: Chest, side: str, z: float) -> str:
-    """Upper, mid or lower zone: thirds of the height between apex and dome of that side."""
+ZONES = ("upper", "mid", "lower")
+
+
+def zone_index(chest: Chest, side: str, z: np.ndarray) -> np.ndarray:
+    """Index into ZONES for heights z mm: cuts at 38 and 68 % of the way from apex to dome of that side."""
     top = chest.lung[side].centre[2] + np.linalg.norm(chest.lung[side].axes[2])
     low = chest.dome[side].centre[2] + np.linalg.norm(chest.dome[side].axes[2])
-    part = (top - z) / (top - low)
-    return "upper" if part < 0.38 else "mid" if part < 0.68 else "lower"
+    return np.digitize((top - z) / (top - low), (0.38, 0.68))
 
 
-def _clear_on_film(chest: Chest, point: np.ndarray, side: str, view: View, radius: float) -> bool:
-    """True where the frontal ray through the point misses heart, mediastinum and dome by `radius` mm."""
-    px = view.to_pixels(point)
-    uv = (px - [(view.cols - 1) / 2, (view.rows - 1) / 2]) * view.spacing_mm + view.centre_mm
+def zone_of(chest: Chest, side: str, z: float) -> str:
+    """Upper, mid or lower zone of a height z mm."""
+    return ZONES[int(zone_index(chest, side, np.asarray(z)))]
+
+
+def place_in_lung(chest: Chest, side: str, view: View, rng, margin: float, zone: str | None = None) -> np.ndarray:
+    """A random point of the aerated lung, `margin` mm off its walls; if possible in the zone, and where the
+    frontal ray through it misses heart, mediastinum and dome."""
+    hull = chest.lung[side]
+    local = rng.uniform(-1, 1, (400, 3)) * [0.95, 0.8, 0.95]
+    points = hull.centre + local @ hull.axes.T
+    inside = inside_lung(chest, side, points, margin)
+    uv = (view.to_pixels(points) - [(view.cols - 1) / 2, (view.rows - 1) / 2]) * view.spacing_mm + view.centre_mm
+    clear = inside.copy()
     for body in [*chest.heart, *chest.mediastinum, chest.dome[side]]:
         o = outline(body, view)
         d = uv - o.centre
-        if d @ o.form @ d < (1 + radius / o.half_extent.min()) ** 2:
-            return False
-    return True
-
-
-def place_in_lung(
-    chest: Chest, side: str, view: View, rng, margin: float, zone: str | None = None
-) -> np.ndarray:
-    """A random point of the aerated lung, clear of heart and dome on the frontal film."""
-    hull = chest.lung[side]
-    best = None
-    for _ in range(400):
-        local = rng.uniform(-1, 1, 3) * np.array([0.95, 0.8, 0.95])
-        point = hull.centre + hull.axes @ local
-        if not inside_lung(chest, side, point, margin):
-            continue
-        best = point
-        if zone and zone_of(chest, side, point[2]) != zone:
-            continue
-        if _clear_on_film(chest, point, side, view, margin):
-            return point
-    return best if best is not None else hull.centre + hull.axes @ np.array([0.3 * SIDES[side], 0, 0.3])
+        clear &= np.einsum("ni,ij,nj->n", d, o.form, d) > (1 + margin / o.half_extent.min()) ** 2
+    in_zone = np.ones(len(points), bool) if zone is None else zone_index(chest, side, points[:, 2]) == ZONES.index(zone)
+    for wish in (clear & in_zone, clear, inside):
+        if wish.any():
+            return points[int(np.argmax(wish))]
+    return hull.centre + hull.axes @ np.array([0.3 * SIDES[side], 0, 0.3])
 
 
 def draw_pathology(chest: Chest, presence: Presence, view: View, rng: np.random.Generator) -> Pathology:
@@ -230,11 +226,7 @@ def _nodule(chest: Chest, name: str, view: View, p: Pathology, rng) -> Nodule:
         diameter = max(diameter, NODULE_LIMIT_MM)
     free = [s for s in SIDES if s not in p.effusions and s not in p.pneumothoraces] or list(SIDES)
     side = str(rng.choice(free))
-    zone = (
-        str(rng.choice(["upper", "mid", "lower"], p=[0.45, 0.35, 0.2]))
-        if side not in p.effusions
-        else "upper"
-    )
+    zone = str(rng.choice(["upper", "mid", "lower"], p=[0.45, 0.35, 0.2])) if side not in p.effusions else "upper"
     point = place_in_lung(chest, side, view, rng, diameter / 2 + 3, zone)
     if side in p.pneumothoraces:
         ptx = p.pneumothoraces[side]
@@ -256,17 +248,15 @@ def _effusion(chest: Chest, side: str, rng) -> Effusion:
     size = str(rng.choice(["small", "moderate", "large"], p=[0.38, 0.4, 0.22]))
     rise = {"small": (-22, -8), "moderate": (0, 35), "large": (45, 85)}[size]
     level = dome.centre[2] + np.linalg.norm(dome.axes[2]) + rng.uniform(*rise)
-    semi_x, semi_y = np.linalg.norm(hull.axes[0]) * 1.16, np.linalg.norm(hull.axes[1]) * 1.14
+    semi_x, semi_y = np.linalg.norm(hull.axes[0]) * 1.38, np.linalg.norm(hull.axes[1]) * 1.16
     tall = rng.uniform(75, 105)
-    centre = [hull.centre[0] - SIDES[side] * 6, hull.centre[1] - 8, level + tall]
+    centre = [hull.centre[0] - SIDES[side] * 24, hull.centre[1] - 8, level + tall]
     return Effusion(side, size, float(level), Ellipsoid.of(centre, [semi_x, semi_y, tall]))
 
 
 def _pneumothorax(chest: Chest, side: str, rng) -> Pneumothorax:
     size = str(rng.choice(["small", "moderate", "large"], p=[0.35, 0.4, 0.25]))
-    collapse = float(
-        rng.uniform(*{"small": (0.86, 0.9), "moderate": (0.74, 0.84), "large": (0.5, 0.68)}[size])
-    )
+    collapse = float(rng.uniform(*{"small": (0.86, 0.9), "moderate": (0.74, 0.84), "large": (0.5, 0.68)}[size]))
     hull = chest.lung[side]
     anchor = chest.hilum[side] + np.array([-SIDES[side] * 20, 10, -85.0]) * chest.build.scale
     return Pneumothorax(side, size, collapse, hull.scaled(collapse, anchor), anchor)
@@ -287,17 +277,16 @@ def _consolidation(chest: Chest, side: str, view: View, rng, effusion: bool) -> 
 def _fractures(chest: Chest, p: Pathology, rng) -> list[Fracture]:
     hurt = [s for s in SIDES if s in p.pneumothoraces] or list(SIDES)
     side = str(rng.choice(hurt))
-    first, count = int(rng.integers(4, 9)), int(rng.choice([1, 2, 3], p=[0.35, 0.4, 0.25]))
-    share = float(rng.uniform(0.36, 0.50))
+    first, count = int(rng.integers(4, 9)), int(rng.choice([1, 2, 3], p=[0.2, 0.45, 0.35]))
+    place = "posterior" if rng.random() < 0.7 else "anterior"
+    share = float(rng.uniform(0.20, 0.40) if place == "posterior" else rng.uniform(0.66, 0.76))
     found = []
     for i in range(first, min(first + count, 10)):
         tube = chest.ribs[side, i]
-        j = int(
-            np.clip(round((share + rng.normal(0, 0.015)) * (len(tube.points) - 1)), 6, len(tube.points) - 7)
-        )
-        offset = float(rng.uniform(5, 10)) * (1 if rng.random() < 0.5 else -1)
+        j = int(np.clip(round((share + rng.normal(0, 0.015)) * (len(tube.points) - 1)), 6, len(tube.points) - 7))
+        offset = float(rng.uniform(9, 14)) * (1 if rng.random() < 0.5 else -1)
         tube.points, tube.radii, tube.facing, tube.gain, at = _break(tube, j, offset)
-        found.append(Fracture(side, i, "lateral" if share > 0.40 else "posterolateral", at, abs(offset)))
+        found.append(Fracture(side, i, place, at, abs(offset)))
     return found
 
 
@@ -309,9 +298,9 @@ def _break(tube, j: int, offset: float):
     across = np.cross(along, tube.facing[j] / np.linalg.norm(tube.facing[j]))
     fade = np.exp(-np.arange(n - j) / 7.0)[:, None]
     tail = points[j:] + (across * offset) * fade
-    cut_a, cut_b = points[j] - along * 1.0, tail[0] + along * 2.0
+    cut_a, cut_b = points[j] - along * 3.0, tail[0] + along * 3.0
     new = np.concatenate([points[:j], cut_a[None], cut_b[None], tail[1:]])
     pick = np.concatenate([np.arange(j), [j, j], np.arange(j + 1, n)])
     gain = np.ones(len(new) - 1)
-    gain[j] = 0.0
+    gain[j - 1 : j + 2] = 1.7, 0.0, 1.7  # impacted ends look denser
     return new, tube.radii[pick], tube.facing[pick], gain, points[j] + across * offset / 2

@@ -13,7 +13,7 @@ Shapes: H rows, W columns, N segments, K patch side.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
@@ -36,16 +36,12 @@ class View:
     @cached_property
     def u(self) -> np.ndarray:
         """Column positions in the patient plane, mm, (W,)."""
-        return (self.centre_mm[0] + (np.arange(self.cols) - (self.cols - 1) / 2) * self.spacing_mm).astype(
-            np.float32
-        )
+        return (self.centre_mm[0] + (np.arange(self.cols) - (self.cols - 1) / 2) * self.spacing_mm).astype(np.float32)
 
     @cached_property
     def v(self) -> np.ndarray:
         """Row positions in the patient plane, mm, (H,)."""
-        return (self.centre_mm[1] + (np.arange(self.rows) - (self.rows - 1) / 2) * self.spacing_mm).astype(
-            np.float32
-        )
+        return (self.centre_mm[1] + (np.arange(self.rows) - (self.rows - 1) / 2) * self.spacing_mm).astype(np.float32)
 
     @cached_property
     def slant(self) -> np.ndarray:
@@ -79,9 +75,7 @@ class Ellipsoid:
     @staticmethod
     def of(centre, semi, euler_deg=(0.0, 0.0, 0.0)) -> Ellipsoid:
         """Ellipsoid with semi-axes `semi` mm along x, y, z, then turned about x, y and z by degrees."""
-        return Ellipsoid(
-            np.asarray(centre, float), rotation_matrix(euler_deg) * np.asarray(semi, float)[None, :]
-        )
+        return Ellipsoid(np.asarray(centre, float), rotation_matrix(euler_deg) * np.asarray(semi, float)[None, :])
 
     def scaled(self, factor: float | np.ndarray, about: np.ndarray | None = None) -> Ellipsoid:
         """Scaled by a factor (or one for each of x, y, z) about a point, its own centre by default."""
@@ -95,8 +89,17 @@ class Ellipsoid:
 
     def level(self, points: np.ndarray) -> np.ndarray:
         """Squared radius in units of the ellipsoid's own: 1 on the surface. (..., 3) to (...)."""
-        local = (np.asarray(points, float) - self.centre) @ np.linalg.inv(self.axes).T
-        return np.einsum("...i,...i->...", local, local)
+        offset = np.asarray(points, float) - self.centre
+        inv = self.inverse
+        total = 0.0
+        for k in range(3):
+            total = total + (offset[..., 0] * inv[k, 0] + offset[..., 1] * inv[k, 1] + offset[..., 2] * inv[k, 2]) ** 2
+        return np.asarray(total)
+
+    @cached_property
+    def inverse(self) -> np.ndarray:
+        """(3, 3): patient mm to the unit sphere."""
+        return np.linalg.inv(self.axes)
 
 
 def rotation_matrix(euler_deg) -> np.ndarray:
@@ -114,17 +117,12 @@ class Interval:
 
     lo: np.ndarray
     hi: np.ndarray
-    box: tuple[slice, slice] | None = field(default=None)
 
     def length(self) -> np.ndarray:
         return np.maximum(self.hi - self.lo, 0)
 
     def __and__(self, other: Interval) -> Interval:
         return Interval(np.maximum(self.lo, other.lo), np.minimum(self.hi, other.hi))
-
-    def hull(self, other: Interval) -> Interval:
-        """Smallest interval that holds both (the union where they touch)."""
-        return Interval(np.minimum(self.lo, other.lo), np.maximum(self.hi, other.hi))
 
 
 @dataclass(frozen=True)
@@ -146,7 +144,7 @@ class Outline:
 def outline(body: Ellipsoid, view: View) -> Outline:
     """The conic that bounds the shadow: b^2 - a c of the ray equation is itself quadratic in (u, v)."""
     d = view.source_mm
-    inv = np.linalg.inv(view.rotation @ body.axes)
+    inv = body.inverse @ view.rotation.T
     p = inv @ (np.array([0.0, 0.0, -d]) - view.to_beam(body.centre))
     q = inv.T @ p
     quad = inv.T @ inv
@@ -187,28 +185,38 @@ def _quadratic(quad: np.ndarray, view: View, rows: slice, cols: slice) -> np.nda
     return a
 
 
-def interval(body: Ellipsoid, view: View) -> Interval:
-    """Depth interval of an ellipsoid over the whole film."""
+def _depths(body: Ellipsoid, view: View):
+    """Window, and entry and exit depth in it; an empty interval where the ray misses."""
     out, rows, cols, inside = _profile(body, view)
+    a = _quadratic(out.quad, view, rows, cols)
+    d = view.source_mm
+    mid = np.add.outer(
+        (-out.lin[1] * view.v[rows] / d - out.lin[2]).astype(np.float32),
+        (-out.lin[0] * view.u[cols] / d).astype(np.float32),
+    )
+    mid /= a
+    miss = inside <= 0
+    np.maximum(inside, 0, out=inside)
+    inside *= np.float32(out.gain)
+    half = np.sqrt(inside, out=inside)
+    half /= a
+    lo, hi = mid - half, mid + half
+    lo[miss], hi[miss] = FAR, -FAR
+    return rows, cols, lo, hi
+
+
+def interval(*bodies: Ellipsoid, view: View) -> Interval:
+    """Depth from first entry to last exit of some bodies (the union where they touch), over the whole film."""
     lo = np.full((view.rows, view.cols), FAR, np.float32)
     hi = np.full((view.rows, view.cols), -FAR, np.float32)
-    if inside.size:
-        a = _quadratic(out.quad, view, rows, cols)
-        d = view.source_mm
-        b = (out.lin[1] * view.v[rows] / d + out.lin[2]).astype(np.float32)[:, None] + (
-            out.lin[0] * view.u[cols] / d
-        ).astype(np.float32)[None, :]
-        hit = inside > 0
-        half = np.sqrt(np.maximum(inside, 0) * np.float32(out.gain)) / a
-        mid = -b / a
-        lo[rows, cols] = np.where(hit, mid - half, FAR)
-        hi[rows, cols] = np.where(hit, mid + half, -FAR)
-    return Interval(lo, hi, (rows, cols))
+    for body in bodies:
+        rows, cols, enter, leave = _depths(body, view)
+        np.minimum(lo[rows, cols], enter, out=lo[rows, cols])
+        np.maximum(hi[rows, cols], leave, out=hi[rows, cols])
+    return Interval(lo, hi)
 
 
-def add_ellipsoid(
-    image: np.ndarray, body: Ellipsoid, view: View, weight: float, softness: float = 0.0
-) -> None:
+def add_ellipsoid(image: np.ndarray, body: Ellipsoid, view: View, weight: float, softness: float = 0.0) -> None:
     """Add weight x chord (depth units) of an ellipsoid to `image` (H, W), in place.
 
     softness p > 0 gives the body the density (1 - r^2)^p; its line integral keeps the shape

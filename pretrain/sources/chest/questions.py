@@ -80,8 +80,7 @@ def _sides(truth: dict, add, pick) -> None:
         if sides:
             answer = "both" if len(sides) == 2 else sides[0]
             add(
-                pick((f"On which side is the {word}?", f"Which side shows {word}?"))
-                + " left, right or both?",
+                pick((f"On which side is the {word}?", f"Which side shows {word}?")) + " left, right or both?",
                 answer,
                 "closed",
                 f"{name}_side",

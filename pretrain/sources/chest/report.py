@@ -132,9 +132,7 @@ def _pleura(truth: dict, say: _Speaker) -> list[str]:
             )
         )
     if not air and say.maybe(0.7):
-        lines.append(
-            say("No pneumothorax.", "There is no pneumothorax.", "No convincing pneumothorax is seen.")
-        )
+        lines.append(say("No pneumothorax.", "There is no pneumothorax.", "No convincing pneumothorax is seen."))
     for name, sides in (("pleural effusion", wet), ("pneumothorax", air)):
         if len(sides) == 1 and say.maybe(0.35):
             other = "left" if sides[0] == "right" else "right"
@@ -169,9 +167,7 @@ def _lungs(truth: dict, say: _Speaker) -> list[str]:
             )
         )
     elif not dense and say.maybe(0.6):
-        lines.append(
-            say("No consolidation.", "There is no focal consolidation.", "No convincing consolidation.")
-        )
+        lines.append(say("No consolidation.", "There is no focal consolidation.", "No convincing consolidation."))
     elif not truth["nodules"] and say.maybe(0.4):
         lines.append(say("No pulmonary nodule.", "No suspicious nodule is identified."))
     return lines
@@ -296,9 +292,7 @@ def _impression(truth: dict, say: _Speaker) -> str:
     if f["micronodule"]:
         items.append(say("Tiny micronodule", "Micronodule of doubtful significance"))
     if f["rib_fracture"]:
-        items.append(
-            say("Displaced rib fracture", "Rib fracture") + ("s" if len(truth["fractures"]) > 1 else "")
-        )
+        items.append(say("Displaced rib fracture", "Rib fracture") + ("s" if len(truth["fractures"]) > 1 else ""))
     devices = [n.replace("_", " ") for n in FINDINGS[-3:] if f[n]]
     if devices:
         items.append(say("Support devices: ", "In situ: ") + ", ".join(devices))

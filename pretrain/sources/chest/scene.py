@@ -7,10 +7,12 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
-from .anatomy import MU_FAT, MU_LUNG, MU_SOFT, SIDES, Chest, vessel_tree
+from .anatomy import Chest
+from .body import MU_FAT, MU_LUNG, MU_SOFT, SIDES
 from .findings import FINDINGS, Pathology
 from .projection import Ellipsoid, Interval, View, add_ellipsoid, interval, shadow
 from .tubes import Tube, add_tubes
+from .vessels import vessel_tree
 
 MU_AIR = 0.0
 
@@ -23,17 +25,6 @@ class Attenuation:
     masks: dict[str, np.ndarray]
 
 
-def hull_of(bodies: list[Ellipsoid], view: View) -> Interval:
-    """Per-pixel interval from first entry to last exit."""
-    total = interval(bodies[0], view)
-    for body in bodies[1:]:
-        part = interval(body, view)
-        assert part.box is not None
-        np.minimum(total.lo[part.box], part.lo[part.box], out=total.lo[part.box])
-        np.maximum(total.hi[part.box], part.hi[part.box], out=total.hi[part.box])
-    return total
-
-
 def _open(space: Interval, organs: Interval, dome: Interval) -> np.ndarray:
     """Length of `space` outside organs and dome, exact by inclusion and exclusion."""
     so, sd = space & organs, space & dome
@@ -44,20 +35,27 @@ def _open(space: Interval, organs: Interval, dome: Interval) -> np.ndarray:
     return length
 
 
-def attenuation(chest: Chest, p: Pathology, view: View, tree: dict[str, list[Tube]], rng) -> Attenuation:
+def attenuation(chest: Chest, p: Pathology, view: View, tree: dict[str, Tube], rng) -> Attenuation:
     """Project the whole scene. `tree` from `lung_vessels` (the same for all views of a patient)."""
     frontal = view.name in ("PA", "AP")
     depth = np.zeros((view.rows, view.cols), np.float32)
     masks: dict[str, np.ndarray] = {}
-    trunk = hull_of(chest.trunk + (chest.arms if frontal else []), view)
+    trunk = interval(*chest.trunk, *(chest.arms if frontal else []), view=view)
     body_mu = MU_SOFT * 0.72 + MU_FAT * 0.28
     depth += body_mu * trunk.length()
-    organs = hull_of([*chest.heart, *chest.mediastinum], view)
-    domes = {s: interval(chest.dome[s], view) for s in SIDES}
-    both = hull_of(list(chest.dome.values()), view) if not frontal else None
+    for breast in chest.breasts:
+        add_ellipsoid(depth, breast, view, body_mu, softness=1.0)
+    organs = interval(*chest.heart, *chest.mediastinum, view=view)
+    if frontal:
+        domes = {s: interval(chest.dome[s], view=view) for s in SIDES}
+    else:
+        domes = dict.fromkeys(SIDES, interval(*chest.dome.values(), view=view))
+    aorta = interval(chest.aorta, view=view)
     noise = _texture(view, chest.build.texture, rng)
     for side in SIDES:
-        depth -= _lung(chest, p, side, view, organs, both or domes[side], noise, masks)
+        hull = interval(chest.lung[side], view=view)
+        depth -= _lung(hull, p, side, view, organs, domes[side], noise, masks)
+        depth += (MU_SOFT - MU_LUNG) * _open(aorta & hull, organs, domes[side])
     for gas in chest.gas:
         add_ellipsoid(depth, gas, view, -MU_SOFT)
     for body, mu in chest.plates + (chest.arm_plates if frontal else []):
@@ -67,7 +65,7 @@ def attenuation(chest: Chest, p: Pathology, view: View, tree: dict[str, list[Tub
     for device in p.devices.values():
         for body, mu in device.bodies:
             add_ellipsoid(depth, body, view, mu)
-    tubes = [*chest.ribs.values(), *chest.bones, *chest.airway, *tree["left"], *tree["right"]]
+    tubes = [*chest.ribs.values(), *chest.bones, *chest.airway, *tree.values()]
     tubes += chest.arm_bones if frontal else []
     for device in p.devices.values():
         tubes += device.tubes
@@ -77,28 +75,24 @@ def attenuation(chest: Chest, p: Pathology, view: View, tree: dict[str, list[Tub
     return Attenuation(depth * view.slant, masks)
 
 
-def lung_vessels(chest: Chest, p: Pathology, rng) -> dict[str, list[Tube]]:
-    """Vessels of both lungs, drawn in with the lung where it has collapsed."""
+def lung_vessels(chest: Chest, p: Pathology, rng) -> dict[str, Tube]:
+    """Vessels of both lungs, drawn in with the lung where it has collapsed and drowned where fluid stands."""
     tree = {}
     for side in SIDES:
-        tubes = vessel_tree(chest, side, rng)
-        ptx = p.pneumothoraces.get(side)
+        vessels = vessel_tree(chest, side, rng)
+        ptx, eff = p.pneumothoraces.get(side), p.effusions.get(side)
         if ptx is not None:
-            for t in tubes:
-                t.points = ptx.anchor + (t.points - ptx.anchor) * ptx.collapse
-        eff = p.effusions.get(side)
+            vessels.points = ptx.anchor + (vessels.points - ptx.anchor) * ptx.collapse
         if eff is not None:
-            for t in tubes:
-                middle = 0.5 * (t.points[1:] + t.points[:-1])
-                dry = eff.surface.contains(middle) | (middle[:, 2] > eff.surface.centre[2])
-                t.gain = dry if t.gain is None else t.gain * dry
-        tree[side] = tubes
+            middle = 0.5 * (vessels.points[1:] + vessels.points[:-1])
+            dry = eff.surface.contains(middle) | (middle[:, 2] > eff.surface.centre[2])
+            vessels.gain = np.asarray(vessels.gain) * dry
+        tree[side] = vessels
     return tree
 
 
-def _lung(chest, p: Pathology, side: str, view: View, organs, dome, noise, masks) -> np.ndarray:
+def _lung(hull: Interval, p: Pathology, side: str, view: View, organs, dome, noise, masks) -> np.ndarray:
     """Attenuation that air takes away from the solid trunk, (H, W)."""
-    hull = interval(chest.lung[side], view)
     space = _open(hull, organs, dome)
     aerated, lung_interval, extra = space, hull, None
     if side in p.effusions:
@@ -107,11 +101,11 @@ def _lung(chest, p: Pathology, side: str, view: View, organs, dome, noise, masks
         masks[f"effusion_{side}"] = fluid > 8
     if side in p.pneumothoraces:
         ptx = p.pneumothoraces[side]
-        lung_interval = hull & interval(ptx.lung, view)
+        lung_interval = hull & interval(ptx.lung, view=view)
         aerated = _open(lung_interval, organs, dome)
         gap = space - aerated
         masks[f"pneumothorax_{side}"] = (gap > 0.55 * space) & (gap > 8)
-        rind = interval(ptx.lung.scaled(1 + 1.3 / 80), view) & hull
+        rind = interval(ptx.lung.scaled(1 + 1.3 / 80), view=view) & hull
         pleura = _open(rind, organs, dome) - aerated
         extra = (MU_SOFT - MU_AIR) * gap - (MU_SOFT * 0.95) * np.maximum(pleura, 0)
     density = 1.0 if side not in p.pneumothoraces else p.pneumothoraces[side].collapse ** -1.2
@@ -125,25 +119,21 @@ def _lung(chest, p: Pathology, side: str, view: View, organs, dome, noise, masks
 
 def _drain(hull, space, surface: Ellipsoid, organs, dome, view: View):
     """Cut the lung at the meniscus: above its widest level all stays, below only what the bowl holds."""
-    bowl = interval(surface, view)
+    bowl = interval(surface, view=view)
     lung = hull & bowl
     wet = _open(lung, organs, dome)
     beam = view.to_beam(surface.centre)
     level = beam[1] * view.source_mm / (view.source_mm + beam[2])
     above = (view.v < level)[:, None]
-    return Interval(np.where(above, hull.lo, lung.lo), np.where(above, hull.hi, lung.hi)), np.where(
-        above, space, wet
-    )
+    return Interval(np.where(above, hull.lo, lung.lo), np.where(above, hull.hi, lung.hi)), np.where(above, space, wet)
 
 
 def _consolidate(c, side, lung, organs, dome, view: View, noise, masks) -> np.ndarray:
     total = np.zeros((view.rows, view.cols), np.float32)
-    whole = interval(c.bodies[0].scaled(1.25), view)
+    whole = interval(c.bodies[0].scaled(1.25), view=view)
     share = _open(whole & lung, organs, dome) / np.maximum(whole.length(), 1.0)
     for k, body in enumerate(c.bodies):
-        add_ellipsoid(
-            total, body, view, 1.0 if k == 0 else 0.7, softness=1.0 if c.extent == "patchy" else 0.3
-        )
+        add_ellipsoid(total, body, view, 1.0 if k == 0 else 0.7, softness=1.0 if c.extent == "patchy" else 0.3)
     total *= np.minimum(share, 1)
     mottle = np.clip(1.0 + 1.6 * (noise - 1.0), 0.35, 1.5)
     masks[f"consolidation_{side}"] = total > 0.3 * max(float(total.max()), 1.0)
@@ -163,20 +153,24 @@ def smooth_noise(rows: int, cols: int, scale_px: float, rng) -> np.ndarray:
     step = max(scale_px, 1.0)
     shape = (int(np.ceil(rows / step)) + 4, int(np.ceil(cols / step)) + 4)
     coarse = rng.standard_normal(shape).astype(np.float32)
-    return bilinear(coarse, rows, cols, step) * 1.5
+    return upsample(coarse, rows, cols, step) * np.float32(1.5)
 
 
-def bilinear(coarse: np.ndarray, rows: int, cols: int, step: float) -> np.ndarray:
-    """Upsample by separable interpolation with a smooth kernel (quadratic B-spline), (rows, cols) float32."""
-    return (_spline(coarse.shape[0], rows, step) @ coarse @ _spline(coarse.shape[1], cols, step).T).astype(
-        np.float32
-    )
+def upsample(coarse: np.ndarray, rows: int, cols: int, step: float) -> np.ndarray:
+    """Quadratic B-spline through a coarse grid: fine pixel i lies at coarse coordinate i / step + 1.
+
+    coarse (h, w) needs one cell of margin on each side. Returns (rows, cols) float32. Sums of three taps a
+    side rather than a matrix product, whose bits depend on the number of threads.
+    """
+    tall = sum(coarse[i] * w[:, None] for i, w in _taps(rows, step))
+    return sum(tall[:, i] * w[None, :] for i, w in _taps(cols, step))  # pyright: ignore
 
 
-def _spline(n: int, size: int, step: float) -> np.ndarray:
-    x = np.arange(size, dtype=np.float32)[:, None] / step + 1.5 - np.arange(n, dtype=np.float32)[None, :]
-    a = np.abs(x)
-    return np.where(a < 0.5, 0.75 - a * a, np.where(a < 1.5, 0.5 * (1.5 - a) ** 2, 0)).astype(np.float32)
+def _taps(size: int, step: float) -> list[tuple[np.ndarray, np.ndarray]]:
+    x = np.arange(size, dtype=np.float32) / np.float32(step) + 1
+    near = np.floor(x + 0.5).astype(np.intp)
+    f = x - near
+    return [(near - 1, 0.5 * (0.5 - f) ** 2), (near, 0.75 - f * f), (near + 1, 0.5 * (0.5 + f) ** 2)]
 
 
 def _small_masks(chest: Chest, p: Pathology, view: View, masks) -> None:
@@ -187,9 +181,7 @@ def _small_masks(chest: Chest, p: Pathology, view: View, masks) -> None:
         name = "nodule" if n.diameter_mm >= 6.0 else "micronodule"
         masks[name] = masks.get(name, zero) | shadow(n.body, view)
     for f in p.fractures:
-        masks["rib_fracture"] = masks.get("rib_fracture", zero) | shadow(
-            Ellipsoid.of(f.point, [12, 12, 12]), view
-        )
+        masks["rib_fracture"] = masks.get("rib_fracture", zero) | shadow(Ellipsoid.of(f.point, [12, 12, 12]), view)
     for name, device in p.devices.items():
         drawn = np.zeros((view.rows, view.cols), np.float32)
         add_tubes(drawn, device.tubes, view)

@@ -111,9 +111,7 @@ def _check(patients: int, size: int, shares, lateral_share: float) -> None:
     if not 64 <= size <= 4096:
         raise SimulationError(f"size is {size} pixels; give 64 to 4096")
     if len(shares) != 3 or min(shares) < 0 or abs(sum(shares) - 1) > 1e-6:
-        raise SimulationError(
-            f"shares are {tuple(shares)}; give three numbers for train, val, test that sum to 1"
-        )
+        raise SimulationError(f"shares are {tuple(shares)}; give three numbers for train, val, test that sum to 1")
     if not 0 <= lateral_share <= 1:
         raise SimulationError(f"lateral_share is {lateral_share}; give 0 to 1")
 
