@@ -134,7 +134,7 @@ def _colour(ds: Dataset, shape: Shape, stored: Stored, notes: list[str]) -> np.n
         rgb = _eight_bit(stored, shape)
         if stored.colour == "YBR":
             picture = Image.frombytes("YCbCr", (shape.columns, shape.rows), np.ascontiguousarray(rgb).tobytes())
-            rgb = np.asarray(picture.convert("RGB"))
+            rgb = np.array(picture.convert("RGB"))
     return _to_srgb(ds, np.ascontiguousarray(rgb), notes)
 
 
@@ -262,10 +262,11 @@ def _linear(values: np.ndarray, bits: int, signed: bool, slope: float, intercept
     ends = sorted((low * int(slope) + int(intercept), high * int(slope) + int(intercept)))
     for dtype in (np.int16, np.uint16, np.int32):
         if np.iinfo(dtype).min <= ends[0] and ends[1] <= np.iinfo(dtype).max:
+            # The end result fits, so wrapping on the way there does no harm.
             out = values.astype(dtype)
             if slope != 1.0:
-                out *= dtype(slope)
-            out += dtype(intercept)
+                out *= np.int64(slope).astype(dtype)
+            out += np.int64(intercept).astype(dtype)
             return out
     return values.astype(np.float64) * slope + intercept
 

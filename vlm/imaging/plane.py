@@ -91,25 +91,3 @@ def orientation(ds: Dataset, frame: int) -> tuple[float, ...] | None:
     if any(abs(length - 1.0) > 1e-2 for length in lengths) or abs(dot) > 1e-2:
         return None
     return found
-
-
-def name_orientation(vectors: tuple[float, ...]) -> str:
-    """ "axial", "sagittal", "coronal" or "oblique", with the patient side that right and bottom edges look at.
-
-    >>> name_orientation((1, 0, 0, 0, 1, 0))
-    'axial (right edge: L, bottom edge: P)'
-    """
-    row, column = vectors[:3], vectors[3:]
-    normal = (
-        row[1] * column[2] - row[2] * column[1],
-        row[2] * column[0] - row[0] * column[2],
-        row[0] * column[1] - row[1] * column[0],
-    )
-    axis = max(range(3), key=lambda i: abs(normal[i]))
-    plane = ("sagittal", "coronal", "axial")[axis] if abs(normal[axis]) > 0.9 else "oblique"
-    return f"{plane} (right edge: {_letters(row)}, bottom edge: {_letters(column)})"
-
-
-def _letters(vector: tuple[float, ...]) -> str:
-    order = sorted(range(3), key=lambda i: -abs(vector[i]))
-    return "".join(("LPH", "RAF")[vector[i] < 0][i] for i in order if abs(vector[i]) > 0.2)
