@@ -48,6 +48,8 @@ class MedVLMConfig(PreTrainedConfig):
         "text_config": AutoConfig,  # type: ignore[dict-item]
     }
     attribute_map: ClassVar[dict[str, str]] = {"image_token_index": "image_token_id"}
+    # read by TRL 1.16 (create_model_from_path) in every checkpoint whose class is not in transformers itself
+    auto_map: ClassVar[dict[str, str]] = {}
 
     vision_config: dict | PreTrainedConfig | None = None
     text_config: dict | PreTrainedConfig | None = None
