@@ -169,7 +169,7 @@ def start_engine(
     try:
         _wait_until_ready(engine, options.startup_timeout, on_progress)
     except BaseException:
-        engine.stop()
+        engine.stop(timeout=2.0)  # while it starts, vLLM does not listen to SIGTERM
         raise
     return engine
 

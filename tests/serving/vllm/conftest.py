@@ -1,5 +1,6 @@
 """Models, prompts and engines for the tests of the vLLM plugin."""
 
+import contextlib
 import json
 import os
 import random
@@ -178,9 +179,29 @@ CONNECTOR_OPTIONS = {
 }
 
 
-def make_checkpoint(
-    folder: Path, connector: str, decoder: str | None = "tiny", tower: str = "test", dtype: str = "float32"
-):
+def make_tiny_decoder(folder: Path, tied: bool) -> str:
+    """A random two-layer Llama with SmolLM2's tokenizer, as a folder (GGUF takes seconds to read)."""
+    from transformers import AutoModelForCausalLM, LlamaConfig
+
+    from vlm.build import load_tokenizer
+
+    tokenizer = load_tokenizer("tiny")
+    config = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=64,
+        intermediate_size=128,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        head_dim=32,  # the smallest that vLLM's attention takes on a CPU
+        tie_word_embeddings=tied,
+    )
+    AutoModelForCausalLM.from_config(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return str(folder)
+
+
+def make_checkpoint(folder: Path, connector: str, decoder: str, tower: str = "test", dtype: str = "float32"):
     """A model with random tower and connector whose answers depend on the image, saved; returns (model, processor).
 
     A fresh connector whispers, and a fresh tiny decoder hardly attends: both are turned up, else every image would get
@@ -190,16 +211,11 @@ def make_checkpoint(
 
     from vlm.build import new_model
 
-    torch.manual_seed(7)
-    arguments = {"tower": tower, "connector": CONNECTOR_OPTIONS[connector]}
-    if decoder is not None:
-        arguments["decoder"] = decoder
-    model, processor = new_model(**arguments)
+    model, processor = new_model(decoder=decoder, tower=tower, connector=CONNECTOR_OPTIONS[connector], seed=7)
     with torch.no_grad():
-        embedding = model.get_input_embeddings().weight
         layer = model.model.connector.output_layer
-        layer.weight.normal_(std=3.0 * float(embedding.std()) / layer.in_features**0.5)
-        if decoder == "tiny":
+        layer.weight.mul_(3.0)
+        if tower == "test":
             for module in model.model.language_model.layers.modules():
                 if isinstance(module, torch.nn.Linear):
                     module.weight.normal_(std=1.5 / module.in_features**0.5)
@@ -209,6 +225,41 @@ def make_checkpoint(
     return model, processor
 
 
+class Lab:
+    """What the tests share: checkpoints are made once a session, engines run one at a time."""
+
+    make_prompts = staticmethod(make_prompts)
+    answers = staticmethod(transformers_answers)
+    Refused = Refused
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        self._checkpoints: dict[str, tuple] = {}
+
+    def checkpoint(self, connector: str, **arguments):
+        """(folder, model, processor); see `make_checkpoint`."""
+        key = "-".join([connector, *(f"{name}_{value}" for name, value in sorted(arguments.items()))])
+        if key not in self._checkpoints:
+            if "decoder" not in arguments:
+                arguments["decoder"] = self.tiny_decoder(arguments.pop("tied", True))
+            folder = self.folder / key
+            self._checkpoints[key] = (folder, *make_checkpoint(folder, connector, **arguments))
+        return self._checkpoints[key]
+
+    def tiny_decoder(self, tied: bool) -> str:
+        folder = self.folder / f"decoder-tied_{tied}"
+        return str(folder) if folder.is_dir() else make_tiny_decoder(folder, tied)
+
+    @contextlib.contextmanager
+    def engine(self, folder: Path, **arguments):
+        engine = WorkerEngine(folder, self.folder / f"{folder.name}.log", **arguments)
+        try:
+            yield engine
+        finally:
+            engine.close()
+
+
 @pytest.fixture(scope="session")
-def session_folder(tmp_path_factory) -> Path:
-    return tmp_path_factory.mktemp("vllm")
+def lab(tmp_path_factory) -> Lab:
+    pytest.importorskip("vllm")
+    return Lab(tmp_path_factory.mktemp("vllm"))

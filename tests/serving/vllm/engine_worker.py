@@ -64,6 +64,7 @@ def main():
     replies = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # vLLM writes to standard output: send that to the log
     from vllm import LLM
+    from vllm.exceptions import VLLMValidationError
 
     llm = LLM(**json.loads(sys.argv[1]))
     print(json.dumps({"result": "ready"}), file=replies, flush=True)
@@ -71,7 +72,10 @@ def main():
         command = json.loads(line)
         try:
             reply = {"result": COMMANDS[command.pop("do")](llm, **command)}
-        except ValueError as error:  # refused by vLLM; anything else ends the process and the test
+        except (
+            ValueError,
+            VLLMValidationError,
+        ) as error:  # refused by vLLM; anything else ends the process and the test
             reply = {"refused": str(error)}
         print(json.dumps(reply), file=replies, flush=True)
 
