@@ -4,7 +4,7 @@
 >>> picture = read_image("chest.dcm").render(size=512)     # (H, W) uint8
 """
 
-from vlm.imaging.api import read_header, read_image, read_images
+from vlm.imaging.api import read_frames, read_header, read_image, read_images
 from vlm.imaging.errors import (
     DamagedError,
     DecoderDiedError,
@@ -19,6 +19,7 @@ from vlm.imaging.errors import (
     WindowError,
 )
 from vlm.imaging.image import ImageHeader, Limits, MedicalImage, Provenance
+from vlm.imaging.series import Volume, read_series
 from vlm.imaging.windows import PRESETS, Window
 
 __all__ = [
@@ -37,9 +38,12 @@ __all__ = [
     "SuvError",
     "UnreadableError",
     "UnsupportedError",
+    "Volume",
     "Window",
     "WindowError",
+    "read_frames",
     "read_header",
     "read_image",
     "read_images",
+    "read_series",
 ]

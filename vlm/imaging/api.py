@@ -37,9 +37,9 @@ def read_image(
 
         return decode_image(source, frame, limits, pet_units)
     result = _in_child("image", source, limits, frame, pet_units)
-    if not isinstance(result, MedicalImage):
+    if not isinstance(result, list):
         raise _wrong(source)
-    return result
+    return result[0]
 
 
 def read_header(source: Source, *, limits: Limits = _LIMITS, sandbox: bool = True) -> ImageHeader:
@@ -75,12 +75,30 @@ def read_images(
         workers: decoding children.
         limits, frame, pet_units: as :func:`read_image`.
     """
-    from vlm.imaging.pool import run_batch
+    from vlm.imaging.batch import Batch
 
-    return run_batch(paths, max(1, workers), limits, frame, pet_units)
+    return Batch(max(1, workers), limits, frame, pet_units).run(paths)
 
 
-def _in_child(op: str, source: Source, limits: Limits, frame: int, pet_units: str) -> ImageHeader | MedicalImage:
+def read_frames(
+    source: Source, *, limits: Limits = _LIMITS, sandbox: bool = True, pet_units: PetUnits = "suv"
+) -> list[MedicalImage]:
+    """Every frame of a multi-frame DICOM or NIfTI file, parsed once; :func:`read_image` takes one lazily.
+
+    Raises:
+        ImagingError: as :func:`read_image`; LimitError where all together are too large.
+    """
+    if not sandbox:
+        from vlm.imaging.decode import decode_frames
+
+        return decode_frames(source, limits, pet_units)
+    result = _in_child("frames", source, limits, 0, pet_units)
+    if not isinstance(result, list):
+        raise _wrong(source)
+    return result
+
+
+def _in_child(op: str, source: Source, limits: Limits, frame: int, pet_units: str) -> ImageHeader | list[MedicalImage]:
     from vlm.imaging.pool import default_pool, request_for
 
     is_bytes = isinstance(source, (bytes, bytearray, memoryview))

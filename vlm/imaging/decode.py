@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TypeVar
 
-from vlm.imaging.errors import DamagedError, ImagingError, LimitError, UnreadableError
+from vlm.imaging.errors import DamagedError, ImagingError, LimitError, UnreadableError, UnsupportedError
 from vlm.imaging.image import ImageHeader, Limits, MedicalImage
 
 Source = str | Path | bytes
@@ -100,6 +100,36 @@ def decode_image(source: Source, frame: int, limits: Limits, pet_units: str = "s
         from vlm.imaging.raster import raster_image
 
         return raster_image(data, kind, frame, limits, sha256)
+
+    return _guarded(source, limits, work)
+
+
+def decode_frames(source: Source, limits: Limits, pet_units: str = "suv") -> list[MedicalImage]:
+    """Every frame of a DICOM or NIfTI file, parsed once.
+
+    Raises:
+        LimitError: all frames together would take more than half of ``limits.memory_bytes``.
+    """
+
+    def work(data: bytes) -> list[MedicalImage]:
+        kind = kind_of(data)
+        sha256 = hashlib.sha256(data).hexdigest()
+        if kind == "nifti":
+            from vlm.imaging import nifti
+
+            volume = nifti.load(data, limits)
+            if len(volume.shape) != 3:
+                raise UnsupportedError("four_dimensional", "a NIfTI over time is not one volume: read its frames")
+            return [nifti.slice_image(volume, k, sha256) for k in range(volume.shape[2])]
+        if kind != "dicom":
+            raise UnsupportedError("not_a_volume", f"a {kind.upper()} file is not a volume")
+        from vlm.imaging import dicom_gate, dicom_pixels, dicom_read
+
+        parsed = dicom_read.parse(data, limits)
+        shape = dicom_gate.admit(parsed, limits)
+        if shape.frame_bits // 8 * shape.frames * 4 > limits.memory_bytes // 2:
+            raise LimitError("volume_too_large", "all frames together are too large: read them one by one")
+        return [dicom_pixels.image(parsed, k, limits, sha256, pet_units) for k in range(shape.frames)]
 
     return _guarded(source, limits, work)
 

@@ -41,7 +41,6 @@ _NOT_IMAGE_MODALITIES = {
     **dict.fromkeys(("DOC", "M3D"), "is_document"),
     **dict.fromkeys(("SEG", "REG"), "is_derived_object"),
 }
-LOCALIZER_TYPES = {"LOCALIZER", "SCOUT", "TOPOGRAM", "SCANOGRAM"}
 
 
 def check_object(parsed: Parsed) -> None:

@@ -19,6 +19,7 @@ from vlm.imaging.windows import Window
 
 # Defined terms of Rescale Type and Modality LUT Type (PS3.3 C.11.1.1.2); anything else is an unknown unit.
 _UNITS = {"HU", "OD", "MGML", "Z_EFF", "ED", "EDW", "HU_MOD", "PCT"}
+_LOSSY = (".4.50", ".4.51", ".4.81")  # syntaxes that are lossy whatever the flag says
 _PET_UNITS = {"BQML", "CNTS", "GML"}
 
 
@@ -70,7 +71,7 @@ def image(parsed: Parsed, frame: int, limits: Limits, sha256: str, pet_units: st
     shape = admit(parsed, limits)
     if not 0 <= frame < shape.frames:
         raise UnreadableError("frame_index", f"there is no frame {frame}: the file has {shape.frames}, counted from 0")
-    ds, notes = parsed.ds, parsed.notes
+    ds, notes = parsed.ds, list(parsed.notes)
     factor = suv_factor(ds) if _wants_suv(ds, pet_units) else 1.0
     stored = decode_frame(parsed, shape, decoder, frame)
     valid = None
@@ -105,7 +106,7 @@ def image(parsed: Parsed, frame: int, limits: Limits, sha256: str, pet_units: st
             photometric=shape.photometric,
             decoder=decoder_version(decoder),
             bits_stored=stored.bits,
-            lossy=word(ds.get("LossyImageCompression")) == "01",
+            lossy=word(ds.get("LossyImageCompression")) == "01" or parsed.transfer_syntax.endswith(_LOSSY),
             notes=tuple(dict.fromkeys(notes + spacing_notes)),
         ),
         orientation=plane.orientation(ds, frame),
@@ -161,6 +162,7 @@ def _palette(ds: Dataset, shape: Shape, stored: Stored) -> np.ndarray:
         failed = True
     if failed:
         raise DamagedError("palette", "the colour palette is missing or broken")
+    rgb = np.asarray(rgb)
     if rgb.dtype == np.uint8:
         return rgb
     return rgb.astype(np.uint8) if int(rgb.max()) < 256 else (rgb >> 8).astype(np.uint8)

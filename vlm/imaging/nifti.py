@@ -104,13 +104,20 @@ def nifti_header(data: bytes, limits: Limits) -> ImageHeader:
 
 def nifti_image(data: bytes, frame: int, limits: Limits, sha256: str) -> MedicalImage:
     """Axial slice ``frame``, counted from the feet (then through time): right edge is the patient's left."""
-    import nibabel
-
     image = load(data, limits)
     depth = image.shape[2]
     frames = depth * (image.shape[3] if len(image.shape) > 3 else 1)
     if not 0 <= frame < frames:
         raise UnreadableError("frame_index", f"there is no frame {frame}: the file has {frames}, counted from 0")
+    return slice_image(image, frame, sha256)
+
+
+def slice_image(image: Any, frame: int, sha256: str) -> MedicalImage:
+    """Slice ``frame`` of what :func:`load` gave."""
+    import nibabel
+
+    depth = image.shape[2]
+    frames = depth * (image.shape[3] if len(image.shape) > 3 else 1)
     k, t = frame % depth, frame // depth
     part = image.dataobj[:, :, k] if len(image.shape) == 3 else image.dataobj[:, :, k, t]
     pixels = np.ascontiguousarray(np.asarray(part).T)

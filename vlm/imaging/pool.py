@@ -6,15 +6,12 @@ import fcntl
 import math
 import mmap
 import os
-import select
 import signal
 import socket
 import subprocess
 import sys
 import threading
 import time
-from collections import deque
-from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -27,10 +24,13 @@ from vlm.imaging.record import DTYPES, rebuild
 from vlm.imaging.wire import receive, receive_exactly, send
 
 _SLOT_BYTES = 32 << 20  # larger pictures go through the socket
-_SLOTS = 2  # one being decoded while the other is taken out
+SLOTS = 2  # one being decoded while the other is taken out
 _RECYCLE_AFTER = 5_000  # a child that a hostile file has quietly corrupted does not live for ever
 _START_TIMEOUT_S = 60.0
 _TUPLES = ("spacing_mm", "image_type", "orientation", "position_mm", "notes")
+
+
+Answer = ImageHeader | list[MedicalImage] | ImagingError
 
 
 class ChildFailure(Exception):
@@ -80,7 +80,7 @@ class Child:
         if not self._ready:
             self._answer(time.monotonic() + _START_TIMEOUT_S, "did not start")
             self._ready = True
-        slot = self.served % _SLOTS
+        slot = self.served % SLOTS
         self.served += 1
         request["slot"] = (slot * _SLOT_BYTES, _SLOT_BYTES)
         if payload is not None:
@@ -94,7 +94,7 @@ class Child:
         if failed:
             raise ChildFailure("decoder_crashed", f"the decoder {self._ending()}")
 
-    def answer(self, limits: Limits, deadline: float, slot: int) -> ImageHeader | MedicalImage | ImagingError:
+    def answer(self, limits: Limits, deadline: float, slot: int) -> Answer:
         """The reply to the oldest request.
 
         Args:
@@ -111,8 +111,7 @@ class Child:
                 return kind(str(message["code"]), str(message["reason"]))
             if "header" in message:
                 return _header(message["header"])
-            arrays = self._arrays(message, limits, deadline, slot % _SLOTS)
-            return rebuild(arrays[0], arrays[1] if len(arrays) > 1 else None, message["image"])
+            return self._images(message, limits, deadline, slot % SLOTS)
         except (KeyError, TypeError, ValueError, IndexError, ImagingError) as error:
             reason = type(error).__name__
         except TimeoutError:
@@ -134,18 +133,24 @@ class Child:
             failure = ChildFailure("decoder_protocol", "the decoder gave an answer that makes no sense")
         raise failure
 
-    def _arrays(self, message: dict[str, Any], limits: Limits, deadline: float, slot: int) -> list[np.ndarray]:
-        """Pixels and mask, copied out; the child's word on sizes is checked, not trusted."""
-        specs = [(np.dtype(spec["dtype"]), tuple(int(n) for n in spec["shape"])) for spec in message["arrays"]]
-        if not 1 <= len(specs) <= 2 or len(specs[0][1]) not in (2, 3):
+    def _images(self, message: dict[str, Any], limits: Limits, deadline: float, slot: int) -> list[MedicalImage]:
+        arrays = self._arrays(message, limits, deadline, slot)
+        images: list[MedicalImage] = []
+        for meta in message["images"]:
+            pixels = arrays.pop(0)
+            is_masked = bool(arrays) and arrays[0].dtype == np.bool_
+            images.append(rebuild(pixels, arrays.pop(0) if is_masked else None, meta))
+        if arrays or not images:
             raise ValueError("arrays")
-        for dtype, shape in specs:
-            if dtype.str not in DTYPES or min(shape) < 1 or shape[:2] != specs[0][1][:2]:
-                raise ValueError("arrays")
+        return images
+
+    def _arrays(self, message: dict[str, Any], limits: Limits, deadline: float, slot: int) -> list[np.ndarray]:
+        """Pixels, each followed by its mask if it has one, copied out; sizes that the child names are checked."""
+        specs = [(np.dtype(spec["dtype"]), tuple(int(n) for n in spec["shape"])) for spec in message["arrays"]]
+        if any(dtype.str not in DTYPES or len(shape) not in (2, 3) or min(shape) < 1 for dtype, shape in specs):
+            raise ValueError("arrays")
         sizes = [dtype.itemsize * math.prod(shape) for dtype, shape in specs]
-        cap = (
-            _SLOT_BYTES if message["shared"] else 10 * limits.max_frame_bytes
-        )  # a byte may become a double, and a mask
+        cap = _SLOT_BYTES if message["shared"] else limits.memory_bytes
         if sum(sizes) > cap:
             raise ValueError("arrays")
         found, at = [], slot * _SLOT_BYTES
@@ -186,7 +191,7 @@ def _shared_memory() -> tuple[int, mmap.mmap | None]:
     """Anonymous memory that the child can fill but not shrink (a shrunk mapping would kill the parent with SIGBUS)."""
     if not hasattr(os, "memfd_create"):
         return -1, None
-    size = _SLOTS * _SLOT_BYTES
+    size = SLOTS * _SLOT_BYTES
     descriptor = os.memfd_create("medvlm-pixels", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
     os.ftruncate(descriptor, size)
     fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL)
@@ -230,9 +235,7 @@ class Pool:
         self._free = threading.BoundedSemaphore(self._size)
         self._idle: list[Child] = []
 
-    def run(
-        self, request: dict[str, Any], payload: bytes | None, limits: Limits
-    ) -> ImageHeader | MedicalImage | ImagingError:
+    def run(self, request: dict[str, Any], payload: bytes | None, limits: Limits) -> Answer:
         """One request on an idle or a new child; a child that fails is replaced by the next call.
 
         Returns:
@@ -311,125 +314,3 @@ def request_for(op: str, path: str | None, limits: Limits, frame: int, pet_units
     if path is not None:
         request["path"] = os.path.abspath(path)
     return request
-
-
-class _Lane:
-    """One child of a batch, with the files it was given and has not answered for."""
-
-    def __init__(self):
-        self.child = Child()
-        self.waiting: deque[tuple[int, str, int]] = deque()  # place in the batch, path, request number
-        self.since = 0.0
-
-    def give(self, place: int, path: str, limits: Limits, frame: int, pet_units: str) -> None:
-        self.waiting.append((place, path, self.child.served))
-        self.child.ask(request_for("image", path, limits, frame, pet_units), None, limits.timeout_s)
-        if len(self.waiting) == 1:
-            self.since = time.monotonic()
-
-
-def run_batch(
-    paths: Iterable[str | Path], workers: int, limits: Limits, frame: int, pet_units: str
-) -> Iterator[tuple[str | Path, MedicalImage | ImagingError]]:
-    """Decode many files on ``workers`` children, two in flight on each, answers in the order of the paths.
-
-    A child that dies is blamed on the file it was at; the other one in flight is given to its successor.
-    """
-    source = enumerate(paths)
-    given: dict[int, str | Path] = {}
-    done: dict[int, MedicalImage | ImagingError] = {}
-    lanes: list[_Lane] = []
-    place, exhausted = 0, False
-    try:
-        while True:
-            while not exhausted and len(given) < 4 * workers + len(lanes):
-                lane = _roomiest(lanes, workers)
-                if lane is None:
-                    break
-                item = next(source, None)
-                if item is None:
-                    exhausted = True
-                    break
-                given[item[0]] = item[1]
-                _give(lane, [(item[0], str(item[1]))], done, limits, frame, pet_units)
-            while place in done:
-                yield given.pop(place), done.pop(place)
-                place += 1
-            if exhausted and not given:
-                return
-            if place not in done:
-                _collect(lanes, done, limits, frame, pet_units)
-    finally:
-        for lane in lanes:
-            lane.child.close()
-
-
-def _roomiest(lanes: list[_Lane], workers: int) -> _Lane | None:
-    if len(lanes) < workers:
-        lanes.append(_Lane())
-        return lanes[-1]
-    lane = min(lanes, key=lambda one: len(one.waiting))
-    return lane if len(lane.waiting) < _SLOTS else None
-
-
-def _give(
-    lane: _Lane,
-    items: list[tuple[int, str]],
-    done: dict[int, MedicalImage | ImagingError],
-    limits: Limits,
-    frame: int,
-    pet_units: str,
-) -> None:
-    for place, path in items:
-        failure = None
-        try:
-            lane.give(place, path, limits, frame, pet_units)
-        except ChildFailure as error:
-            failure = error
-        if failure is not None:
-            _bury(lane, failure, done, limits, frame, pet_units)
-
-
-def _collect(
-    lanes: list[_Lane], done: dict[int, MedicalImage | ImagingError], limits: Limits, frame: int, pet_units: str
-) -> None:
-    """Wait for an answer, or for the first lane whose time is up."""
-    busy = [lane for lane in lanes if lane.waiting]
-    wait = min(lane.since for lane in busy) + limits.timeout_s - time.monotonic()
-    ready, _, _ = select.select([lane.child.channel for lane in busy], [], [], max(0.0, wait))
-    for lane in busy:
-        failure = None
-        if lane.child.channel in ready:
-            place, path, number = lane.waiting[0]
-            try:
-                result = lane.child.answer(limits, time.monotonic() + limits.timeout_s, number)
-                lane.waiting.popleft()
-                lane.since = time.monotonic()
-                done[place] = result.at(path) if isinstance(result, ImagingError) else result  # type: ignore[assignment]
-                if is_spent(lane.child, result):
-                    failure = ChildFailure("recycled", "")
-            except ChildFailure as error:
-                failure = error
-        elif time.monotonic() - lane.since > limits.timeout_s:
-            failure = ChildFailure("decoder_timeout", "the decoder hangs: it was stopped after its time limit")
-        if failure is not None:
-            _bury(lane, failure, done, limits, frame, pet_units)
-
-
-def _bury(
-    lane: _Lane,
-    failure: ChildFailure,
-    done: dict[int, MedicalImage | ImagingError],
-    limits: Limits,
-    frame: int,
-    pet_units: str,
-) -> None:
-    """Replace the lane's child; blame the file it was at, and give what waited behind to the new one."""
-    lane.child.close()
-    if failure.code != "recycled" and lane.waiting:
-        place, path, _ = lane.waiting.popleft()
-        done[place] = DecoderDiedError(failure.code, failure.reason, path)
-    rest = [(place, path) for place, path, _ in lane.waiting]
-    lane.waiting.clear()
-    lane.child = Child()
-    _give(lane, rest, done, limits, frame, pet_units)

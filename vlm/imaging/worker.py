@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from vlm.imaging.decode import decode_header, decode_image
+from vlm.imaging.decode import decode_frames, decode_header, decode_image
 from vlm.imaging.errors import ImagingError
 from vlm.imaging.image import Limits, MedicalImage
 from vlm.imaging.record import describe
@@ -55,8 +55,11 @@ def _serve(
     try:
         if request["op"] == "header":
             return {"header": asdict(decode_header(source, limits))}, [], False
+        if request["op"] == "frames":
+            images = decode_frames(source, limits, request["pet_units"])
+            return {"images": [describe(image) for image in images]}, [a for i in images for a in _arrays(i)], False
         image = decode_image(source, request["frame"], limits, request["pet_units"])
-        return {"image": describe(image)}, _arrays(image), False
+        return {"images": [describe(image)]}, _arrays(image), False
     except ImagingError as error:
         return _refusal(type(error).__name__, error.code, error.reason), [], error.code == "out_of_memory"
     except BaseException as error:  # PanicException of Rust codecs derives from BaseException
