@@ -8,19 +8,21 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from bench.errors import DataError
+
+GENERAL = "general"  # group of the questions that ask about no finding in particular
 
 
 @dataclass(frozen=True)
 class Picture:
-    """One image file of a study."""
+    """One image file: its place in its study, from 0, its view and whose it is."""
 
     path: Path
+    index: int
     view: str
     patient: str
-    mask: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,15 @@ class Item:
     images: tuple[Picture, ...]
 
 
+class Asked(NamedTuple):
+    """A question with its answer, as far as the majority floor needs it."""
+
+    kind: str
+    finding: str
+    question: str
+    answer: str
+
+
 @dataclass(frozen=True)
 class ItemSet:
     """Items of one split, with what is needed to judge them."""
@@ -55,10 +66,10 @@ class ItemSet:
     split: str
     items: tuple[Item, ...]
     manifest_sha256: str
-    train_answers: tuple[tuple[str, str, str], ...]  # (kind, finding, answer) of the train split; empty without one
+    train_answers: tuple["Asked", ...]  # of the train split, for the majority floor; empty without one
     simulated: bool
     licence: str
-    truth: dict[str, dict[str, Any]] = field(default_factory=dict)  # by study
+    truth: dict[str, dict[str, Any]] = field(default_factory=dict)  # by study, as far as the source states it
 
     @property
     def clusters(self) -> int:
@@ -103,7 +114,7 @@ def _item(qa: dict[str, Any], study: str, pictures: Sequence[Picture], where: st
         key=key,
         cluster=pictures[0].patient,
         study=study,
-        finding=str(_need(qa, "finding", where)),
+        finding=str(qa.get("finding") or GENERAL),
         kind=kind,
         question=str(_need(qa, "question", where)),
         answer=answer,
@@ -114,7 +125,6 @@ def _item(qa: dict[str, Any], study: str, pictures: Sequence[Picture], where: st
 
 def _pictures(row: dict[str, Any], folder: Path, where: str) -> list[Picture]:
     images, views = _need(row, "images", where), row.get("views") or []
-    masks = row.get("masks") or []
     if len(views) != len(images):
         raise DataError(f"{where}: {len(images)} images but {len(views)} views")
     for name in images:
@@ -123,9 +133,9 @@ def _pictures(row: dict[str, Any], folder: Path, where: str) -> list[Picture]:
     return [
         Picture(
             path=folder / name,
+            index=i,
             view=str(views[i]),
             patient=str(row["patient"]),
-            mask=folder / masks[i] if i < len(masks) and masks[i] else None,
         )
         for i, name in enumerate(images)
     ]
@@ -157,7 +167,7 @@ def read_simulated(
             break
         where = f"{table}, line {number}"
         patients.add(str(_need(row, "patient", where)))
-        study = str(_need(row, "study", where))
+        study = f"{row['patient']}/{_need(row, 'study', where)}"
         if study in truth:
             raise DataError(f"{where}: the study occurs twice")
         truth[study] = {**(row.get("truth") or {}), "report": row.get("report") or {}}
@@ -184,15 +194,18 @@ def read_simulated(
     )
 
 
-def _train_answers(table: Path, held_out: set[str]) -> tuple[tuple[str, str, str], ...]:
+def _train_answers(table: Path, held_out: set[str]) -> tuple[Asked, ...]:
     if not table.is_file():
         return ()
-    answers: list[tuple[str, str, str]] = []
+    answers: list[Asked] = []
     for number, row in _rows(table):
+        where = f"{table}, line {number}"
         if str(row.get("patient")) in held_out:
             raise DataError(
-                f"{table}, line {number}: this patient is also among the held-out ones, so the measurement would be"
-                " of cases seen in training. Split by patient and measure again."
+                f"{where}: this patient is also among the held-out ones, so the measurement would be of cases seen in"
+                " training. Split by patient and measure again."
             )
-        answers.extend((str(qa["kind"]), str(qa["finding"]), str(qa["answer"])) for qa in row.get("qa") or [])
+        for qa in row.get("qa") or []:
+            kind, question, answer = (str(_need(qa, key, where)) for key in ("kind", "question", "answer"))
+            answers.append(Asked(kind, str(qa.get("finding") or GENERAL), question, answer))
     return tuple(answers)

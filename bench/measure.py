@@ -19,7 +19,7 @@ from typing import Any
 from bench.arms import ARMS, Arm
 from bench.client import ChatClient, Patience
 from bench.errors import BenchError, RunError
-from bench.items import ItemSet, read_simulated
+from bench.items import Asked, ItemSet, read_simulated
 from bench.journal import Journal, write_whole
 from bench.parsing import PARSER_VERSION
 from bench.pictures import ImageFormat, PictureStore
@@ -222,15 +222,18 @@ def _differences(ours: dict[str, Any], theirs: dict[str, Any]) -> list[str]:
 
 
 def _floor(items: ItemSet) -> dict[str, Any]:
-    """Majority answers by kind and finding: of the train split, or of the measured one where there is no other."""
-    own = tuple((item.kind, item.finding, item.answer) for item in items.items)
+    """Majority answers: by finding for closed questions, by wording (else by finding) for open ones.
+
+    Of the train split, or of the measured one where there is no other.
+    """
+    own = tuple(Asked(item.kind, item.finding, item.question, item.answer) for item in items.items)
     source = items.train_answers or own
+    free = [row for row in source if row.kind == "open"]
     return {
         "source": "train split" if items.train_answers else f"{items.split} split itself (no train split found)",
-        "answers": {
-            kind: majority_answers([(finding, answer) for k, finding, answer in source if k == kind])
-            for kind in ("closed", "open")
-        },
+        "closed": majority_answers([(row.finding, row.answer) for row in source if row.kind == "closed"]),
+        "open": majority_answers([(row.finding, row.answer) for row in free]),
+        "open_by_question": majority_answers([(row.question, row.answer) for row in free]),
     }
 
 

@@ -118,23 +118,35 @@ def zones(text: str) -> frozenset[str]:
     return frozenset(_SAME_ZONE.get(zone, zone) for zone in _ZONES if zone in words)
 
 
+def ratio_in(text: str) -> float | None:
+    """The unitless number below 1 that a text states, such as a cardiothoracic ratio; None without exactly one."""
+    found = {float(number) for number in re.findall(r"(?<![\w.])(0?\.\d+)(?!\.?\d|\s*(?:mm|cm)\b)", normalise(text))}
+    return found.pop() if len(found) == 1 else None
+
+
 class OpenScore(NamedTuple):
-    """Scores of one open answer; None where the reference names no size, side or zone."""
+    """Scores of one open answer; None where the reference names no size, ratio, side or zone."""
 
     exact: bool
     f1: float
     size: bool | None
+    ratio: bool | None
     side: bool | None
     zone: bool | None
 
 
 def score_open(
-    answer: str | None, reference: str, *, tolerance_mm: float = 2.0, tolerance_share: float = 0.2
+    answer: str | None,
+    reference: str,
+    *,
+    tolerance_mm: float = 2.0,
+    tolerance_share: float = 0.2,
+    tolerance_ratio: float = 0.03,
 ) -> OpenScore:
     """Compare an open answer with its reference.
 
-    A size is right within the larger of `tolerance_mm` and `tolerance_share` of the reference; sides and zones are
-    right when exactly those of the reference are named.
+    A size is right within the larger of `tolerance_mm` and `tolerance_share` of the reference, a ratio within
+    `tolerance_ratio`; sides and zones are right when exactly those of the reference are named.
     """
     wanted_size, wanted_sides, wanted_zones = size_mm(reference), sides(reference), zones(reference)
     said = answer or ""
@@ -142,10 +154,15 @@ def score_open(
     if wanted_size is not None:
         got = size_mm(said)
         size = got is not None and abs(got - wanted_size) <= max(tolerance_mm, tolerance_share * wanted_size) + 1e-9
+    ratio, wanted_ratio = None, ratio_in(reference)
+    if wanted_ratio is not None:
+        got = ratio_in(said)
+        ratio = got is not None and abs(got - wanted_ratio) <= tolerance_ratio + 1e-9
     return OpenScore(
         exact=exact_match(answer, reference),
         f1=token_f1(answer, reference),
         size=size,
+        ratio=ratio,
         side=sides(said) == wanted_sides if wanted_sides else None,
         zone=zones(said) == wanted_zones if wanted_zones else None,
     )

@@ -63,6 +63,7 @@ class Open:
     exact: Interval
     f1: Interval
     size: Interval
+    ratio: Interval
     side: Interval
     zone: Interval
 
@@ -123,7 +124,7 @@ def pooled_records(runs: Sequence[Run]) -> list[Record]:
     """Records of all runs, each with its run's number and cluster key, and the majority arm's among them."""
     pooled: list[Record] = []
     for number, run in enumerate(runs):
-        majority = run.card["floor"]["answers"]
+        majority = run.card["floor"]
         for record in run.records:
             own = {**record, "run": number, "patient": cluster_key(run, record)}
             pooled.append(own)
@@ -134,6 +135,8 @@ def pooled_records(runs: Sequence[Run]) -> list[Record]:
 
 def _majority_record(record: Record, majority: dict[str, dict[str, str]]) -> Record:
     value = majority[record["kind"]].get(record["finding"])
+    if record["kind"] == "open":
+        value = majority["open_by_question"].get(record["question"], value)
     base = {
         k: record[k] for k in ("item", "finding", "kind", "question", "options", "truth", "run", "patient", "study")
     }
@@ -289,8 +292,7 @@ def _balanced_gain(
     (value_a, draws_a), (value_b, draws_b) = boot.balanced_draws(real), boot.balanced_draws(blank)
     by_draws = st.percentile_interval(value_a - value_b, draws_a - draws_b)
     a, b = scores["real"].balanced, scores["blank"].balanced
-    usable_R = (draws_a - draws_b)[~np.isnan(draws_a - draws_b)]
-    if len(usable_R) and np.ptp(usable_R) > 1e-9:
+    if _spread(draws_a - draws_b) > 0:
         return by_draws
     low = by_draws.value - math.hypot(a.value - a.low, b.high - b.value)
     high = by_draws.value + math.hypot(a.high - a.value, b.value - b.low)
@@ -305,7 +307,7 @@ def _detectable(records: Sequence[Record]) -> float:
 
 
 def open_scores(records: Sequence[Record]) -> Open:
-    """Scores of the open answers of one arm; size, side and zone over the references that state them."""
+    """Scores of the open answers of one arm; size, ratio, side and zone over references that state them."""
     records = _scored(records)
 
     def share(name: str) -> Interval:
@@ -313,7 +315,7 @@ def open_scores(records: Sequence[Record]) -> Open:
         return st.clustered_proportion([float(r[name]) for r in rows], [r["patient"] for r in rows])
 
     f1 = st.clustered_mean([r["f1"] for r in records], [r["patient"] for r in records])
-    return Open(len(records), share("exact"), f1, share("size"), share("side"), share("zone"))
+    return Open(len(records), share("exact"), f1, share("size"), share("ratio"), share("side"), share("zone"))
 
 
 def calibration_of(records: Sequence[Record]) -> Calibration | None:
@@ -331,10 +333,17 @@ def calibration_of(records: Sequence[Record]) -> Calibration | None:
     )
 
 
+def _spread(draws_R: np.ndarray) -> float:
+    """Range of the draws that exist; 0 where they agree but for rounding."""
+    usable = draws_R[~np.isnan(draws_R)]
+    spread = float(usable.max() - usable.min()) if len(usable) else 0.0
+    return spread if spread > 1e-9 else 0.0
+
+
 def _with_width(drawn: tuple[float, np.ndarray], records: list[Record], findings: Sequence[str]) -> Interval:
     """The bootstrap interval; where all draws are equal (all right, or constant answers) that of variance recovery."""
     value, draws_R = drawn
-    if np.ptp(draws_R[~np.isnan(draws_R)], initial=0.0) > 1e-9:
+    if _spread(draws_R) > 0:
         return st.percentile_interval(value, draws_R)
     groups = group(records, lambda r: r["finding"])
     return st.mean_of_independent(

@@ -47,7 +47,7 @@ def write_split(folder: Path, split: str, patients: int, seed: int, first: int) 
     """One split with two views a study; returns the truth by SHA-256 of the image bytes."""
     rng, truth, rows = random.Random(seed), {}, []
     for number in range(first, first + patients):
-        patient, study = f"p{number:03d}", f"s{number:03d}"
+        patient, study = f"p{number:03d}", "s0"
         place = folder / split / patient / study
         place.mkdir(parents=True)
         size = (40, 32) if number % 2 else (32, 32)
@@ -78,7 +78,7 @@ def write_split(folder: Path, split: str, patients: int, seed: int, first: int) 
         )
         free = {"options": None, "view": 1}
         qa.append(
-            {"id": "where", "question": OPEN_QUESTION, "answer": opening, "kind": "open", "finding": "opacity", **free}
+            {"id": "where", "question": OPEN_QUESTION, "answer": opening, "kind": "open", "finding": None, **free}
         )
         base = f"{split}/{patient}/{study}"
         rows.append(
@@ -89,7 +89,7 @@ def write_split(folder: Path, split: str, patients: int, seed: int, first: int) 
                 "views": ["PA", "LL"],
                 "report": {"findings": "Simulated.", "impression": "Simulated."},
                 "qa": qa,
-                "truth": {},
+                "truth": {"views": [{"view": "PA", "boxes": {"nodule": [4, 6, 14, 20]}}, {"view": "LL", "boxes": {}}]},
                 "masks": [f"{base}/0.mask.png"],
                 "simulated": True,
                 "licence": "CC0-1.0",

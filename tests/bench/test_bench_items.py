@@ -19,10 +19,10 @@ def test_items_carry_patient_images_and_floor(films):
     items = read_simulated(films.folder)
     assert (len(items.items), items.clusters, items.simulated) == (72, 12, True)
     by_id = {item.key: item for item in items.items}
-    assert [p.view for p in by_id["s000/nodule"].images] == ["PA"]
-    assert [p.view for p in by_id["s000/side"].images] == ["PA", "LL"]
-    assert by_id["s000/where"].images[0].view == "LL" and by_id["s000/where"].options == ()
-    assert Counter(kind for kind, _, _ in items.train_answers) == {"closed": 30, "open": 6}
+    assert [p.view for p in by_id["p000/s0/nodule"].images] == ["PA"]
+    assert [p.view for p in by_id["p000/s0/side"].images] == ["PA", "LL"]
+    assert by_id["p000/s0/where"].images[0].view == "LL" and by_id["p000/s0/where"].options == ()
+    assert Counter(row.kind for row in items.train_answers) == {"closed": 30, "open": 6}
     assert len(read_simulated(films.folder, studies=3, kinds=("closed",)).items) == 15
 
 
@@ -39,13 +39,13 @@ def broken(films, tmp_path, change, line=2):
     ("change", "message"),
     [
         (lambda row: row.pop("patient"), r"line 2: 'patient' is missing"),
-        (lambda row: row["qa"][0].pop("finding"), r"line 2, question 'effusion_left': 'finding' is missing"),
+        (lambda row: row["qa"][0].pop("question"), r"line 2, question 'effusion_left': 'question' is missing"),
         (lambda row: row["qa"][0].update(answer="perhaps"), r"not among the options"),
         (lambda row: row["qa"][0].update(view=7), r"'view' is 7, but the study has images 0 to 1"),
         (lambda row: row["qa"][0].update(kind="quiz"), r"kind is 'quiz'"),
         (lambda row: row["images"].__setitem__(0, "gone.dcm"), r"line 2: image gone.dcm does not exist"),
         (lambda row: row["views"].pop(), r"2 images but 1 views"),
-        (lambda row: row.update(study="s000"), r"line 2: the study occurs twice"),
+        (lambda row: row.update(patient="p000"), r"line 2: the study occurs twice"),
         (lambda row: row["qa"].append(row["qa"][0]), r"ids must be unique"),
     ],
 )

@@ -70,8 +70,16 @@ def test_open_score_checks_only_what_the_reference_states():
     wrong = s.score_open("right upper zone, 30 mm", "left upper zone, 12 mm")
     assert (wrong.size, wrong.side, wrong.zone) == (False, False, True)
     plain = s.score_open("enlarged heart", "Enlarged heart.")
-    assert plain == s.OpenScore(True, 1.0, None, None, None)
+    assert plain == s.OpenScore(True, 1.0, None, None, None, None)
     assert s.score_open("left", "bilateral").side is False and s.score_open("both sides", "bilateral").side is True
+
+
+def test_ratios():
+    reference = "The heart is enlarged, with a cardiothoracic ratio of 0.56."
+    assert s.score_open("0.53", reference).ratio and not s.score_open("0.52", reference).ratio
+    assert s.score_open("the ratio is .55.", "0.56").ratio
+    assert s.score_open("0.5 or 0.6", "0.56").ratio is False
+    assert s.score_open("12 mm", "0.8 mm").ratio is None and s.score_open("left", "12 mm").ratio is None
 
 
 def test_tolerance_is_the_larger_of_absolute_and_relative():
