@@ -7,6 +7,7 @@ ship the file to another machine against that.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import hashlib
 import json
@@ -71,7 +72,8 @@ class AuditLog:
                 raise OSError(28, "no space left on device")
         except OSError as error:
             self.failed = True
-            os.ftruncate(self._fd, start)  # no half line
+            with contextlib.suppress(OSError):
+                os.ftruncate(self._fd, start)  # no half line
             raise AuditError(f"The audit log {self._path} cannot be written: {error.strerror}.") from error
         self._hash, self.failed = digest, False
 

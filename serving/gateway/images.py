@@ -66,7 +66,6 @@ class ImageService:
     def __init__(self, settings: GatewaySettings, metrics: Metrics) -> None:
         self._metrics = metrics
         self._queue = settings.decode_queue
-        self._pending = 0
         self._worker_count = settings.decode_workers
         self._threads = ThreadPoolExecutor(settings.decode_workers, thread_name_prefix="gateway-image")
         self._limits = ImagingLimits(
@@ -103,7 +102,7 @@ class ImageService:
             return found
         task = self._running.get(key)
         if task is None:
-            if self._pending >= self._queue:
+            if len(self._running) >= self._queue:
                 raise retry_later(503, "overloaded", "Too many images wait to be decoded: try again.", 2)
             task = asyncio.create_task(self._draw(caller, key, data, sha256, drawing))
             self._running[key] = task
@@ -132,13 +131,9 @@ class ImageService:
     @asynccontextmanager
     async def _turn(self, caller: str) -> AsyncIterator[None]:
         started = time.monotonic()
-        self._pending += 1
-        try:
-            async with self._shares[caller], self._workers:
-                self._metrics.decode_wait.observe(time.monotonic() - started)
-                yield
-        finally:
-            self._pending -= 1
+        async with self._shares[caller], self._workers:
+            self._metrics.decode_wait.observe(time.monotonic() - started)
+            yield
 
     def _work(self, data: bytes, sha256: str, drawing: Drawing) -> Picture:
         """Runs in a worker thread; the bytes are decoded in its child process."""

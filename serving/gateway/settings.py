@@ -94,7 +94,7 @@ class GatewaySettings(_Strict):
     reserved_tokens: tuple[str, ...] = RESERVED_TOKENS
 
     decode_workers: int = Field(default=2, ge=1, le=64)
-    decode_queue: int = Field(default=64, ge=1, description="pictures waiting for a worker; more are refused")
+    decode_queue: int = Field(default=64, ge=1, description="pictures waiting or being drawn; more are refused")
     decode_seconds: float = Field(default=30, gt=0)
     image_cache_bytes: int = Field(default=256 * MIB, ge=0)
     upload_seconds: float = Field(default=3600, gt=0, description="how long an uploaded file is kept")

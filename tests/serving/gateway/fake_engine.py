@@ -105,6 +105,8 @@ class FakeEngine:
                 self.aborts += 1
                 return Response(status_code=499)
             words = self._words(body)
+            if self.mode == "slow":
+                await asyncio.sleep(0.1 * len(words))
             choices = [
                 {"index": i, "message": {"role": "assistant", "content": " ".join(words)}, "finish_reason": "stop"}
                 for i in range(body.get("n") or 1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import io
 import json
 import os
 import socket
@@ -12,10 +13,12 @@ import zlib
 from pathlib import Path
 
 import httpx
+import numpy as np
 import openai
 import psutil
 import pydicom.data
 import pytest
+from PIL import Image
 
 
 def wait_for(condition, seconds=5.0):
@@ -324,8 +327,8 @@ def test_a_refused_upload_with_a_wrong_key_is_not_read(stand, tools):
 ENGINE_ROUTES = [
     "/invocations", "/pooling", "/classify", "/score", "/rerank", "/pause", "/resume", "/update_weights", "/tokenize",
     "/detokenize", "/v1/completions", "/v1/embeddings", "/v1/responses", "/v1/load_lora_adapter", "/v1/audio/speech",
-    "/v1/chat/completions/batch", "/ping", "/version", "/server_info", "/reset_prefix_cache", "/collective_rpc", "/docs",
-    "/openapi.json", "/redoc", "/v1/chat/completions/", "//v1/completions", "/v1/models/../../tokenize",
+    "/v1/chat/completions/batch", "/ping", "/version", "/server_info", "/reset_prefix_cache", "/collective_rpc",
+    "/docs", "/openapi.json", "/redoc", "/v1/chat/completions/", "//v1/completions", "/v1/models/../../tokenize",
 ]  # fmt: skip
 
 
@@ -432,12 +435,7 @@ def test_engine_down_says_when_to_come_back(build_stand, tools):
 
 def test_slow_images_do_not_hold_up_text(stand, tools):
     """Big pictures are drawn in worker threads; meanwhile text requests take no longer than ever."""
-    import numpy as np
-    from PIL import Image
-
-    noise = np.random.default_rng(0).integers(0, 255, (3000, 3000), dtype=np.uint8)
-    import io
-
+    noise = np.random.default_rng(0).integers(0, 255, (1500, 1500), dtype=np.uint8)
     out = io.BytesIO()
     Image.fromarray(noise).save(out, "PNG", compress_level=1)
     parts = [tools.image_part(out.getvalue(), window=[128, 200 + i]) for i in range(3)]
