@@ -11,7 +11,6 @@ from .projection import Ellipsoid
 from .skeleton import clavicles, rib, shoulder_girdle, spine, sternum
 from .tubes import Tube, round_tube, smooth_curve
 
-
 BACK = ((36, 4, 18), (28, 10, 40), (20, 18, 58), (12, 24, 74))
 """Half width, place and half depth of the nested columns that make the back mediastinum thin out sideways."""
 
@@ -72,7 +71,7 @@ def build_chest(build: Build, heart_width: float, rng: np.random.Generator) -> C
         arm_plates=[],
         airway=[],
         carina=np.array([2.0, 28.0, 52.0]) * s,
-    )  # fmt: skip
+    )
     chest.airway = _airway(chest, s)
     for name, x in SIDES.items():
         for i in range(1, 13):

@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from .anatomy import Chest, build_chest, heart_bodies, lung_bodies
+from .anatomy import build_chest, heart_bodies, lung_bodies
 from .body import Build, draw_build
 from .detector import Exposure, collimate, detect, draw_exposure, present, stamp_marker
-from .findings import FINDINGS, NODULE_LIMIT_MM, Pathology, draw_pathology, draw_presence
-from .projection import Ellipsoid, View, outline, rotation_matrix
+from .findings import draw_pathology, draw_presence
+from .projection import View, rotation_matrix
 from .questions import make_questions
 from .report import make_report
 from .scene import attenuation, lung_vessels
+from .truth import chest_box, extent, make_truth, pack_masks
 
 VERSION = 1
 """Raised whenever the same seed gives other pixels, words or truth."""
-MASK_SIDE = 64
 DETECTOR_MM = 180.0  # from the patient plane to the detector
 AXES = {
     "PA": np.array([[1, 0, 0], [0, 0, -1], [0, -1, 0]], float),
@@ -62,7 +61,7 @@ def generate_case(
 ) -> Case:
     """Make the whole study of one simulated patient.
 
-    size: longest side of a film in pixels (the other side follows from the field of view, 0.72 to 1.0 of it).
+    size: longest side of a film in pixels (the other follows from the field of view).
     lateral_share: share of upright (PA) studies that also have a left lateral film.
     full_masks: also keep the truth masks at full resolution.
     """
@@ -77,14 +76,14 @@ def generate_case(
     for k, view in enumerate(views):
         scene = attenuation(chest, pathology, view, tree, stream(seed, patient, f"texture{k}"))
         rng = stream(seed, patient, f"exposure{k}")
-        exposure = draw_exposure(view, rng)
+        exposure = draw_exposure(view, chest_box(chest, view), rng)
         picture = present(detect(scene.line, view, exposure, rng), view, exposure)
         collimate(picture, view, exposure)
         stamp_marker(picture, view, exposure, view.name != "LL")
         images.append(picture)
         exposures.append(exposure)
         raw_masks.append(scene.masks)
-    truth = _truth(chest, pathology, views, raw_masks)
+    truth = make_truth(chest, pathology, views, raw_masks, VERSION)
     name = f"p{patient:06d}"
     return Case(
         seed=seed,
@@ -97,7 +96,7 @@ def generate_case(
         exposures=exposures,
         truth=truth,
         report=make_report(truth, stream(seed, patient, "report")),
-        qa=make_questions(truth, stream(seed, patient, "questions")),
+        qa=make_questions(truth, stream(seed, patient, "questions"), lateral_share),
         build=build,
         full_masks=raw_masks if full_masks else [],
     )
@@ -106,99 +105,34 @@ def generate_case(
 def _draw_views(build: Build, intensive_care: float, size: int, lateral_share: float, rng) -> list[View]:
     """A supine AP film for the sicker, else an upright PA film and sometimes a left lateral one."""
     name = "AP" if intensive_care + rng.normal(0, 0.6) > 1.1 else "PA"
-    high = rng.uniform(355, 415) * min(1.05, max(0.94, build.scale))
-    wide = high * rng.uniform(0.80, 1.0)
+    least_high, least_wide = 285 * build.scale * build.length + 50, 272 * build.scale * build.width + 24
+    high = max(rng.uniform(355, 415) * min(1.05, max(0.94, build.scale)), least_high)
+    wide = max(high * rng.uniform(0.80, 1.0), least_wide)
     names = [(name, high, wide)]
     if name == "PA" and rng.random() < lateral_share:
-        names.append(("LL", high, high * rng.uniform(0.72, 0.9)))
+        names.append(("LL", high, max(high * rng.uniform(0.72, 0.9), 240 * build.scale * build.depth)))
     views = []
     for which, h, w in names:
         turn = rng.normal(0, 1, 3) * ([3.0, 3.0, 1.5] if which == "AP" else [2.0, 2.5, 1.2])
-        spacing = float(f"{h / size:.6f}")
+        spacing = float(f"{max(h, w) / size:.6f}")
         shift = rng.normal(0, 1, 2) * [6, 7]
         centre = (float(shift[0] + (8 if which == "LL" else 0)), float(shift[1] - 8 * build.scale))
         # turn: nod about x, twist about z (frontal rotation), lean about y
         rotation = AXES[which] @ rotation_matrix((turn[0], turn[2], turn[1]))
         source = (1100.0 if which == "AP" else 1800.0) - DETECTOR_MM
-        views.append(View(which, size, round(w / spacing), spacing, centre, rotation, source))
+        views.append(View(which, round(h / spacing), round(w / spacing), spacing, centre, rotation, source))
     return views
 
 
 def _fit_heart(build: Build, enlarged: bool, view: View, rng) -> float:
     """Heart scale that gives the drawn cardiothoracic ratio on this very film (secant steps)."""
     target = rng.uniform(0.535, 0.66) if enlarged else rng.uniform(0.38, 0.475)
-    chest = _width(lung_bodies(build).values(), view)
+    chest = extent(lung_bodies(build).values(), view)
     old, k = 1.0, 1.3
-    miss = _width(heart_bodies(build, old), view) / chest - target
+    miss = extent(heart_bodies(build, old), view) / chest - target
     for _ in range(8):
-        now = _width(heart_bodies(build, k), view) / chest - target
+        now = extent(heart_bodies(build, k), view) / chest - target
         if abs(now) < 1e-6:
             break
         old, miss, k = k, now, k - now * (k - old) / (now - miss)
     return k
-
-
-def _width(bodies: Iterable[Ellipsoid], view: View) -> float:
-    """Extent across the film of some bodies together, mm in the patient plane."""
-    outlines = [outline(b, view) for b in bodies]
-    return max(o.centre[0] + o.half_extent[0] for o in outlines) - min(o.centre[0] - o.half_extent[0] for o in outlines)
-
-
-def cardiothoracic_ratio(chest: Chest, view: View) -> float:
-    """Widest heart over widest inner chest, both measured on the film from exact outlines."""
-    return float(_width(chest.heart, view) / _width(chest.lung.values(), view))
-
-
-def pack_masks(masks: dict[str, np.ndarray], view: View) -> np.ndarray:
-    """Full-size bool masks to a (MASK_SIDE, MASK_SIDE) uint16 grid; a cell is set where any pixel in it is."""
-    packed = np.zeros((MASK_SIDE, MASK_SIDE), np.uint16)
-    for name, mask in masks.items():
-        rows, cols = np.nonzero(mask)
-        grid = np.zeros((MASK_SIDE, MASK_SIDE), bool)
-        grid[rows * MASK_SIDE // view.rows, cols * MASK_SIDE // view.cols] = True
-        packed |= np.where(grid, np.uint16(1 << FINDINGS.index(name)), np.uint16(0))
-    return packed
-
-
-def _boxes(mask: np.ndarray) -> list[int] | None:
-    rows, cols = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    if not len(rows):
-        return None
-    return [int(cols[0]), int(rows[0]), int(cols[-1]) + 1, int(rows[-1]) + 1]
-
-
-def _truth(chest: Chest, p: Pathology, views: list[View], masks: list[dict[str, np.ndarray]]) -> dict:
-    """Everything that is known, in JSON form. Boxes are [x0, y0, x1, y1] in pixels, end exclusive."""
-    r = lambda x, n=1: round(float(x), n)  # noqa: E731
-    seen = [{name: box for name, m in mask.items() if (box := _boxes(m))} for mask in masks]
-    nodules = []
-    for n in p.nodules:
-        where = [[r(c, 2) for c in v.to_pixels(n.body.centre)] for v in views]
-        nodules.append(
-            {
-                "finding": "nodule" if n.diameter_mm >= NODULE_LIMIT_MM else "micronodule",
-                "diameter_mm": n.diameter_mm,
-                "side": n.side,
-                "zone": n.zone,
-                "calcified": n.calcified,
-                "centre_px": where,
-                "magnification": [r(v.magnification(n.body.centre), 4) for v in views],
-            }
-        )
-    return {
-        "simulated": True,
-        "simulator_version": VERSION,
-        "findings": dict(p.present),
-        "mask_side": MASK_SIDE,
-        "mask_bits": list(FINDINGS),
-        "age": chest.build.age,
-        "sex": chest.build.sex,
-        "cardiothoracic_ratio": r(cardiothoracic_ratio(chest, views[0]), 3),
-        "nodules": nodules,
-        "effusions": {s: {"size": e.size} for s, e in p.effusions.items()},
-        "pneumothoraces": {s: {"size": e.size, "collapse": r(1 - e.collapse**3, 2)} for s, e in p.pneumothoraces.items()},
-        "consolidations": {s: {"zone": c.zone, "extent": c.extent} for s, c in p.consolidations.items()},
-        "fractures": [{"side": f.side, "rib": f.rib, "place": f.place, "offset_mm": r(f.offset_mm)} for f in p.fractures],
-        "devices": {n: {"side": d.side, **d.detail} for n, d in p.devices.items()},
-        "views": [{"view": v.name, "rows": v.rows, "columns": v.cols, "spacing_mm": v.spacing_mm, "boxes": b} for v, b in zip(views, seen, strict=True)],
-    }  # fmt: skip

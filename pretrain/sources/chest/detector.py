@@ -24,16 +24,20 @@ class Exposure:
     gamma: float
     low: float
     high: float
-    collimation_mm: tuple[float, float, float, float]
+    collimation_mm: tuple[float, ...]  # left, right, top, bottom
     collimation_deg: float
     marker: str
     marker_at: tuple[float, float]
 
 
-def draw_exposure(view: View, rng: np.random.Generator) -> Exposure:
-    """Draw exposure and processing of one film."""
+def draw_exposure(view: View, keep: list[int], rng: np.random.Generator) -> Exposure:
+    """Draw exposure and processing of one film. The collimator leaves stay outside the box `keep`, pixels."""
     collimated = rng.random() < 0.45
-    edges = rng.uniform(0, 26, 4) if collimated else np.zeros(4)
+    turn = float(rng.normal(0, 1.0)) if collimated else 0.0
+    edges = rng.uniform(0, 40, 4) if collimated else np.zeros(4)
+    free = np.array([keep[0], view.cols - keep[2], keep[1], view.rows - keep[3]]) * view.spacing_mm
+    lean = abs(np.tan(np.radians(turn))) * 0.5 * view.spacing_mm * np.array([view.rows] * 2 + [view.cols] * 2)
+    edges = np.clip(np.minimum(edges, free - lean - 3.0), 0, None)
     side = "L" if rng.random() < 0.6 else "R"
     if view.name == "LL":
         side = "L"
@@ -46,7 +50,7 @@ def draw_exposure(view: View, rng: np.random.Generator) -> Exposure:
         low=float(rng.normal(0, 0.12)),
         high=float(rng.normal(0, 0.12)),
         collimation_mm=tuple(float(e) for e in edges),
-        collimation_deg=float(rng.normal(0, 1.0)) if collimated else 0.0,
+        collimation_deg=turn,
         marker=side,
         marker_at=(float(rng.uniform(0.05, 0.12)), float(rng.uniform(0.04, 0.2))),
     )

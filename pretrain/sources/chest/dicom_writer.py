@@ -12,6 +12,7 @@ from datetime import date, timedelta
 import numpy as np
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import (
+    UID,
     DigitalXRayImageStorageForPresentation,
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
@@ -40,19 +41,19 @@ VIEW_CODES = {
 NAMES = {"F": ("Ada", "Berta", "Clara", "Dora", "Emma"), "M": ("Anton", "Bruno", "Carl", "David", "Emil")}
 
 
-def uid(*parts: object) -> str:
+def uid(*parts: object) -> UID:
     """A UID below 2.25 (a UUID as integer) that depends only on `parts`."""
     text = "/".join(["medvlm-chest", str(VERSION), *map(str, parts)])
-    return ROOT_UID + str(int.from_bytes(hashlib.sha256(text.encode()).digest()[:15], "big"))
+    return UID(ROOT_UID + str(int.from_bytes(hashlib.sha256(text.encode()).digest()[:15], "big")))
 
 
-def encoding_of(case: Case, index: int) -> tuple[str, str]:
+def encoding_of(case: Case, index: int) -> tuple[UID, str]:
     """Transfer syntax and photometric interpretation of film `index`: a rotation that starts at the seed."""
     k = case.patient + 3 * index + case.seed
     return TRANSFER_SYNTAXES[k % len(TRANSFER_SYNTAXES)], "MONOCHROME1" if (k // 5 + index) % 3 == 2 else "MONOCHROME2"
 
 
-def encode(case: Case, index: int, transfer_syntax: str | None = None, photometric: str | None = None) -> bytes:
+def encode(case: Case, index: int, transfer_syntax: UID | None = None, photometric: str | None = None) -> bytes:
     """Film `index` of a case as DICOM file bytes."""
     syntax, default = encoding_of(case, index)
     syntax, photometric = transfer_syntax or syntax, photometric or default

@@ -35,10 +35,10 @@ FINDINGS = (
 
 PREVALENCE = {
     "cardiomegaly": 0.44,
-    "effusion_left": 0.38,
-    "effusion_right": 0.38,
-    "pneumothorax_left": 0.34,
-    "pneumothorax_right": 0.34,
+    "effusion_left": 0.48,
+    "effusion_right": 0.48,
+    "pneumothorax_left": 0.44,
+    "pneumothorax_right": 0.44,
     "consolidation_left": 0.34,
     "consolidation_right": 0.34,
     "nodule": 0.40,
@@ -206,7 +206,7 @@ def draw_pathology(chest: Chest, presence: Presence, view: View, rng: np.random.
         if p.present[f"pneumothorax_{side}"]:
             p.pneumothoraces[side] = _pneumothorax(chest, side, rng)
         if p.present[f"consolidation_{side}"]:
-            p.consolidations[side] = _consolidation(chest, side, view, rng, side in p.effusions)
+            p.consolidations[side] = _consolidation(chest, side, view, p, rng)
     for name in ("nodule", "micronodule"):
         if p.present[name]:
             for _ in range(int(rng.choice([1, 2, 3], p=[0.72, 0.2, 0.08]))):
@@ -262,15 +262,19 @@ def _pneumothorax(chest: Chest, side: str, rng) -> Pneumothorax:
     return Pneumothorax(side, size, collapse, hull.scaled(collapse, anchor), anchor)
 
 
-def _consolidation(chest: Chest, side: str, view: View, rng, effusion: bool) -> Consolidation:
-    zone = str(rng.choice(["upper", "mid"] if effusion else ["upper", "mid", "lower"]))
+def _consolidation(chest: Chest, side: str, view: View, p: Pathology, rng) -> Consolidation:
+    effusion, ptx = p.effusions.get(side), p.pneumothoraces.get(side)
+    zones = ZONES if effusion is None else ZONES[:1] if effusion.size == "large" else ZONES[:2]
     extent = str(rng.choice(["patchy", "lobar"], p=[0.6, 0.4]))
-    size = rng.uniform(24, 36) if extent == "patchy" else rng.uniform(36, 52)
-    centre = place_in_lung(chest, side, view, rng, 14, zone)
-    bodies = [Ellipsoid.of(centre, size * rng.uniform(0.8, 1.15, 3), rng.uniform(-30, 30, 3))]
-    for _ in range(int(rng.integers(2, 5))):
-        shift = rng.normal(0, 0.5 * size, 3) * [1, 1, 0.7]
-        bodies.append(Ellipsoid.of(centre + shift, size * rng.uniform(0.35, 0.7, 3), rng.uniform(-40, 40, 3)))
+    size = rng.uniform(22, 34) if extent == "patchy" else rng.uniform(32, 46)
+    centre = place_in_lung(chest, side, view, rng, 14, str(rng.choice(zones)))
+    bodies = [Ellipsoid.of(centre, size * rng.uniform(0.75, 1.3, 3), rng.uniform(-30, 30, 3))]
+    for _ in range(int(rng.integers(3, 7))):
+        shift = rng.normal(0, 0.6 * size, 3) * [1, 1, 0.7]
+        bodies.append(Ellipsoid.of(centre + shift, size * rng.uniform(0.35, 0.75, 3), rng.uniform(-40, 40, 3)))
+    if ptx is not None:
+        bodies = [b.scaled(ptx.collapse, ptx.anchor) for b in bodies]
+    zone = zone_of(chest, side, bodies[0].centre[2])
     return Consolidation(side, zone, extent, bodies, float(rng.uniform(0.7, 1.0)))
 
 

@@ -236,8 +236,11 @@ def add_ellipsoid(image: np.ndarray, body: Ellipsoid, view: View, weight: float,
 
 
 def shadow(body: Ellipsoid, view: View) -> np.ndarray:
-    """Bool (H, W): where the body's shadow falls."""
+    """Bool (H, W): where the body's shadow falls; at least the pixel its centre falls in."""
     _, rows, cols, inside = _profile(body, view)
     mask = np.zeros((view.rows, view.cols), bool)
     mask[rows, cols] = inside > 0
+    col, row = np.round(view.to_pixels(body.centre)).astype(int)
+    if 0 <= row < view.rows and 0 <= col < view.cols:
+        mask[row, col] = True
     return mask

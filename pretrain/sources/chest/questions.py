@@ -10,24 +10,80 @@ import numpy as np
 
 from .findings import FINDINGS, NORMAL_SHARE, PREVALENCE
 
+UPRIGHT_SHARE = 0.827  # of studies, see case.draw_views
 YES_NO = ["yes", "no"]
 EXCLUDED = 0.5  # of the patients drawn with air and fluid on one side, this share loses either
 
 CLOSED = {
-    "cardiomegaly": ("Is the heart enlarged?", "Is there cardiomegaly?", "Is the cardiothoracic ratio above 0.5?", "Does this radiograph show an enlarged cardiac silhouette?"),
-    "effusion_left": ("Is there a left pleural effusion?", "Is there pleural fluid on the left?", "Does this radiograph show a left-sided pleural effusion?", "Is the left costophrenic angle blunted by fluid?"),
-    "effusion_right": ("Is there a right pleural effusion?", "Is there pleural fluid on the right?", "Does this radiograph show a right-sided pleural effusion?", "Is the right costophrenic angle blunted by fluid?"),
-    "pneumothorax_left": ("Is there a left pneumothorax?", "Does this radiograph show a left-sided pneumothorax?", "Is there free pleural air on the left?"),
-    "pneumothorax_right": ("Is there a right pneumothorax?", "Does this radiograph show a right-sided pneumothorax?", "Is there free pleural air on the right?"),
-    "consolidation_left": ("Is there consolidation in the left lung?", "Does the left lung show an airspace opacity?", "Is there a left-sided consolidation?"),
-    "consolidation_right": ("Is there consolidation in the right lung?", "Does the right lung show an airspace opacity?", "Is there a right-sided consolidation?"),
-    "nodule": ("Is there a lung nodule of 6 mm or more?", "Does this radiograph show a pulmonary nodule of at least 6 mm?", "Is a nodule of 6 mm or larger visible in either lung?"),
-    "micronodule": ("Is there a micronodule (smaller than 6 mm)?", "Does this radiograph show a nodule smaller than 6 mm?", "Is there a tiny lung nodule under 6 mm?"),
-    "rib_fracture": ("Is there a rib fracture?", "Does any rib show a displaced fracture?", "Is a rib broken?"),
-    "endotracheal_tube": ("Is there an endotracheal tube?", "Is the patient intubated?", "Does this radiograph show an endotracheal tube?"),
-    "central_line": ("Is there a central venous line?", "Does this radiograph show a central line?", "Is a central venous catheter present?"),
-    "pacemaker": ("Is there a pacemaker?", "Does this radiograph show a cardiac pacemaker?", "Is a pacemaker generator visible?"),
-}  # fmt: skip
+    "cardiomegaly": (
+        "Is the heart enlarged?",
+        "Is there cardiomegaly?",
+        "Is the cardiothoracic ratio above 0.5?",
+        "Does this radiograph show an enlarged cardiac silhouette?",
+    ),
+    "effusion_left": (
+        "Is there a left pleural effusion?",
+        "Is there pleural fluid on the left?",
+        "Does this radiograph show a left-sided pleural effusion?",
+        "Is the left costophrenic angle blunted by fluid?",
+    ),
+    "effusion_right": (
+        "Is there a right pleural effusion?",
+        "Is there pleural fluid on the right?",
+        "Does this radiograph show a right-sided pleural effusion?",
+        "Is the right costophrenic angle blunted by fluid?",
+    ),
+    "pneumothorax_left": (
+        "Is there a left pneumothorax?",
+        "Does this radiograph show a left-sided pneumothorax?",
+        "Is there free pleural air on the left?",
+    ),
+    "pneumothorax_right": (
+        "Is there a right pneumothorax?",
+        "Does this radiograph show a right-sided pneumothorax?",
+        "Is there free pleural air on the right?",
+    ),
+    "consolidation_left": (
+        "Is there consolidation in the left lung?",
+        "Does the left lung show an airspace opacity?",
+        "Is there a left-sided consolidation?",
+    ),
+    "consolidation_right": (
+        "Is there consolidation in the right lung?",
+        "Does the right lung show an airspace opacity?",
+        "Is there a right-sided consolidation?",
+    ),
+    "nodule": (
+        "Is there a lung nodule of 6 mm or more?",
+        "Does this radiograph show a pulmonary nodule of at least 6 mm?",
+        "Is a nodule of 6 mm or larger visible in either lung?",
+    ),
+    "micronodule": (
+        "Is there a micronodule (smaller than 6 mm)?",
+        "Does this radiograph show a nodule smaller than 6 mm?",
+        "Is there a tiny lung nodule under 6 mm?",
+    ),
+    "rib_fracture": (
+        "Is there a rib fracture?",
+        "Does any rib show a displaced fracture?",
+        "Is a rib broken?",
+    ),
+    "endotracheal_tube": (
+        "Is there an endotracheal tube?",
+        "Is the patient intubated?",
+        "Does this radiograph show an endotracheal tube?",
+    ),
+    "central_line": (
+        "Is there a central venous line?",
+        "Does this radiograph show a central line?",
+        "Is a central venous catheter present?",
+    ),
+    "pacemaker": (
+        "Is there a pacemaker?",
+        "Does this radiograph show a cardiac pacemaker?",
+        "Is a pacemaker generator visible?",
+    ),
+}
 
 
 def share_present(name: str) -> float:
@@ -40,8 +96,11 @@ def share_present(name: str) -> float:
     return share * (1 - NORMAL_SHARE)
 
 
-def make_questions(truth: dict, rng: np.random.Generator) -> list[dict]:
-    """All questions of one study, each `{id, question, answer, kind, finding, options, view}`."""
+def make_questions(truth: dict, rng: np.random.Generator, lateral_share: float = 0.35) -> list[dict]:
+    """All questions of one study, each `{id, question, answer, kind, finding, options, view}`.
+
+    lateral_share: as in `generate_case`; balances the question for the view.
+    """
     rows: list[dict] = []
 
     def add(
@@ -65,6 +124,7 @@ def make_questions(truth: dict, rng: np.random.Generator) -> list[dict]:
         if there or draw < odds:
             add(wording, "yes" if there else "no", "closed", name, YES_NO)
     _sides(truth, add, pick)
+    _view(truth, add, rng, lateral_share)
     _open(truth, add, pick, rng)
     return rows
 
@@ -80,7 +140,7 @@ def _sides(truth: dict, add, pick) -> None:
         if sides:
             answer = "both" if len(sides) == 2 else sides[0]
             add(
-                pick((f"On which side is the {word}?", f"Which side shows {word}?")) + " left, right or both?",
+                pick((f"On which side is the {word}", f"Which side shows {word}")) + ": left, right or both?",
                 answer,
                 "closed",
                 f"{name}_side",
@@ -124,9 +184,15 @@ def _sides(truth: dict, add, pick) -> None:
             "central_line_side",
             ["left", "right"],
         )
-    view = {"PA": "frontal", "AP": "frontal", "LL": "lateral"}
-    k = len(truth["views"]) - 1
-    add("Is this a frontal or a lateral view?", view[truth["views"][k]["view"]], "closed", "view", ["frontal", "lateral"], k)  # fmt: skip
+
+
+def _view(truth: dict, add, rng, lateral_share: float) -> None:
+    """Frontal or lateral: always asked of a lateral film, of frontal ones as often as there are lateral films."""
+    with_lateral = UPRIGHT_SHARE * lateral_share
+    draw, k = rng.random(), len(truth["views"]) - 1
+    if k > 0 or draw < with_lateral / (1 - with_lateral):
+        answer = "lateral" if truth["views"][k]["view"] == "LL" else "frontal"
+        add("Is this a frontal or a lateral view?", answer, "closed", "view", ["frontal", "lateral"], k)
 
 
 def _open(truth: dict, add, pick, rng) -> None:
@@ -142,7 +208,7 @@ def _open(truth: dict, add, pick, rng) -> None:
         )
     if rng.random() < 0.3:
         add("What is the cardiothoracic ratio?", f"{ratio:.2f}", "open", "cardiomegaly", None)
-    for s, c in truth["consolidations"].items():
+    for s in truth["consolidations"]:
         if rng.random() < 0.5:
             where = [f"{x} {y['zone']} zone" for x, y in truth["consolidations"].items()]
             add(
@@ -184,7 +250,13 @@ def _open(truth: dict, add, pick, rng) -> None:
         )
     if rng.random() < 0.5:
         named = [NAMES[n] for n in FINDINGS if f[n]]
-        add(pick(("List the abnormal findings.", "What is abnormal on this radiograph?")), ", ".join(named) if named else "no abnormal finding", "open", None, None)  # fmt: skip
+        add(
+            pick(("List the abnormal findings.", "What is abnormal on this radiograph?")),
+            ", ".join(named) if named else "no abnormal finding",
+            "open",
+            None,
+            None,
+        )
 
 
 NAMES = {

@@ -53,7 +53,7 @@ def _technique(truth: dict, say: _Speaker) -> list[str]:
                 "No previous films to compare with.",
             )
         )
-    return lines  # fmt: skip
+    return lines
 
 
 def _heart(truth: dict, say: _Speaker) -> list[str]:
@@ -90,7 +90,12 @@ def _pleura(truth: dict, say: _Speaker) -> list[str]:
     wet, air = _both(truth, "effusion"), _both(truth, "pneumothorax")
     if len(wet) == 2 and say.maybe(0.6):
         sizes = [truth["effusions"][s]["size"] for s in wet]
-        lines.append(say(f"Bilateral pleural effusions, {sizes[0]} on the left and {sizes[1]} on the right.", f"There are bilateral pleural effusions (left {sizes[0]}, right {sizes[1]})."))  # fmt: skip
+        lines.append(
+            say(
+                f"Bilateral pleural effusions, {sizes[0]} on the left and {sizes[1]} on the right.",
+                f"There are bilateral pleural effusions (left {sizes[0]}, right {sizes[1]}).",
+            )
+        )
     else:
         for s in wet:
             size = truth["effusions"][s]["size"]
@@ -109,7 +114,7 @@ def _pleura(truth: dict, say: _Speaker) -> list[str]:
                 f"There is a {size} {s} pneumothorax.",
                 f"A {s} visceral pleural line is seen with absent lung markings beyond it: {size} {s} pneumothorax.",
                 f"{size.capitalize()} {s}-sided pneumothorax.",
-                f"Lucency without vessels around the {s} lung, consistent with a {size} {s} pneumothorax.",
+                f"Avascular lucency around the {s} lung, consistent with a {size} {s} pneumothorax.",
             )
         )
     if not wet and not air:
@@ -137,7 +142,7 @@ def _pleura(truth: dict, say: _Speaker) -> list[str]:
         if len(sides) == 1 and say.maybe(0.35):
             other = "left" if sides[0] == "right" else "right"
             lines.append(f"No {other} {name}.")
-    return lines  # fmt: skip
+    return lines
 
 
 def _lungs(truth: dict, say: _Speaker) -> list[str]:
@@ -203,7 +208,7 @@ def _bones(truth: dict, say: _Speaker) -> list[str]:
                     "No displaced rib fracture is seen.",
                 )
             ]
-        return []  # fmt: skip
+        return []
     side, ribs = broken[0]["side"], [f["rib"] for f in broken]
     which = (
         f"the {side} {_ordinal(ribs[0])} rib"
@@ -249,11 +254,11 @@ def _devices(truth: dict, say: _Speaker) -> list[str]:
         )
     if "pacemaker" in d:
         c = d["pacemaker"]
-        leads = "dual-chamber" if c["leads"] == 2 else "single-chamber"
+        leads, lead = ("dual-chamber", "leads") if c["leads"] == 2 else ("single-chamber", "lead")
         lines.append(
             say(
                 f"A {c['side']}-sided {leads} pacemaker is present.",
-                f"{c['side'].capitalize()} chest wall {leads} pacemaker with its lead{'s' if c['leads'] == 2 else ''} in expected position.",
+                f"{c['side'].capitalize()} chest wall {leads} pacemaker with its {lead} in expected position.",
                 f"{leads.capitalize()} pacemaker over the {c['side']} chest.",
             )
         )
@@ -300,4 +305,4 @@ def _impression(truth: dict, say: _Speaker) -> str:
         return say("No acute cardiopulmonary abnormality.", "Normal chest radiograph.", "No acute findings.")
     if say.maybe(0.5):
         return " ".join(f"{i}. {item}." for i, item in enumerate(items, 1))
-    return " ".join(f"{item}." for item in items)  # fmt: skip
+    return " ".join(f"{item}." for item in items)

@@ -133,10 +133,10 @@ def _consolidate(c, side, lung, organs, dome, view: View, noise, masks) -> np.nd
     whole = interval(c.bodies[0].scaled(1.25), view=view)
     share = _open(whole & lung, organs, dome) / np.maximum(whole.length(), 1.0)
     for k, body in enumerate(c.bodies):
-        add_ellipsoid(total, body, view, 1.0 if k == 0 else 0.7, softness=1.0 if c.extent == "patchy" else 0.3)
+        add_ellipsoid(total, body, view, 0.8 if k == 0 else 0.6, softness=1.0)
     total *= np.minimum(share, 1)
-    mottle = np.clip(1.0 + 1.6 * (noise - 1.0), 0.35, 1.5)
-    masks[f"consolidation_{side}"] = total > 0.3 * max(float(total.max()), 1.0)
+    mottle = np.clip(1.0 + 0.9 * (noise - 1.0), 0.5, 1.4)
+    masks[f"consolidation_{side}"] = total > 0.3 * max(float(total.max()), 5.0)
     return total * mottle * ((MU_SOFT - MU_LUNG) * c.density)
 
 

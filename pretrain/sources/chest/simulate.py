@@ -102,7 +102,7 @@ def simulate(
     for finished, _ in enumerate(_run(todo, workers), done + 1):
         if progress:
             progress(finished, patients)
-    return _collect(out, jobs, made=len(todo), kept=done)  # fmt: skip
+    return _collect(out, jobs, made=len(todo), kept=done)
 
 
 def _check(patients: int, size: int, shares, lateral_share: float) -> None:
@@ -126,7 +126,8 @@ def _claim(out: Path, settings: dict) -> None:
             differ = sorted(k for k in settings if there.get(k) != settings[k])
             if differ:
                 raise SimulationError(
-                    f"{out} holds a simulation with other settings ({', '.join(differ)}); use another folder or remove it"
+                    f"{out} holds a simulation with other settings ({', '.join(differ)}); "
+                    "use another folder or remove it"
                 )
         elif any(out.iterdir()):
             raise SimulationError(f"{out} is not empty and holds no simulation; use another folder")

@@ -17,7 +17,9 @@ def spine_line(b: Build, s: np.ndarray, z: np.ndarray) -> np.ndarray:
     return np.stack([x, y * s[1], z], axis=-1)
 
 
-VERTEBRA_Z = np.array([152, 134, 116, 97, 77, 56, 34, 11, -13, -38, -64, -91, -120, -151, -184, -218], float)  # T1 to L4, scale 1
+VERTEBRA_Z = np.array(
+    [152, 134, 116, 97, 77, 56, 34, 11, -13, -38, -64, -91, -120, -151, -184, -218], float
+)  # T1 to L4, scale 1
 
 
 def rib(b: Build, s: np.ndarray, x: int, i: int, rng: np.random.Generator) -> Tube:

@@ -8,7 +8,6 @@ from .anatomy import Chest, inside_lung
 from .body import MU_LUNG, MU_SOFT, SIDES
 from .tubes import Tube, smooth_curve
 
-
 TRUNKS, TWIGS = 18, 4
 TRUNK_POINTS, TWIG_POINTS = 14, 8
 
