@@ -4,6 +4,7 @@ Every codestream is measured before it is decoded: a size other than the header'
 more than what the admission caps let through.
 """
 
+import ctypes
 import io
 from dataclasses import dataclass
 from functools import lru_cache
@@ -229,22 +230,26 @@ def _gdcm(data: bytes, head: Codestream, shape: Shape, syntax: str) -> Stored:
     fragment.SetByteStringValue(data)
     fragments = gdcm.SequenceOfFragments.New()
     fragments.AddFragment(fragment)
-    element = gdcm.DataElement(gdcm.Tag(0x7FE0, 0x0010))
+    element, decoded = gdcm.DataElement(gdcm.Tag(0x7FE0, 0x0010)), gdcm.DataElement()
     element.SetValue(fragments.__ref__())
-    image = gdcm.Image()
-    image.SetNumberOfDimensions(2)
-    image.SetDimensions((shape.columns, shape.rows, 1))
-    image.SetDataElement(element)
+    codec = gdcm.JPEGCodec()
+    codec.SetNumberOfDimensions(2)
+    codec.SetDimensions((shape.columns, shape.rows, 1))
     kind = gdcm.PhotometricInterpretation.GetPIType(shape.photometric)
-    image.SetPhotometricInterpretation(gdcm.PhotometricInterpretation(kind))
-    if shape.samples > 1:
-        image.SetPlanarConfiguration(shape.planar)
-    image.SetTransferSyntax(gdcm.TransferSyntax(gdcm.TransferSyntax.GetTSType(syntax)))
+    codec.SetPhotometricInterpretation(gdcm.PhotometricInterpretation(kind))
+    codec.SetPlanarConfiguration(0)
     width = 1 if head.precision <= 8 else 2
-    pixel = gdcm.PixelFormat(shape.samples, 8 * width, head.precision, head.precision - 1, int(shape.signed))
-    image.SetPixelFormat(pixel)
-    buffer = image.GetBuffer().encode("utf-8", "surrogateescape")  # SWIG hands char* over as str
-    values = _shaped(buffer, f"<u{width}", shape, shape.samples > 1 and shape.planar == 1)
+    signed = int(shape.signed)
+    codec.SetPixelFormat(gdcm.PixelFormat(shape.samples, 8 * width, head.precision, head.precision - 1, signed))
+    if not codec.Decode(element, decoded):
+        raise DamagedError("codec_refused", "the JPEG codestream does not decode")
+    value = decoded.GetByteValue()
+    size = shape.rows * shape.columns * shape.samples * width
+    if value is None or int(str(value.GetLength())) < size:
+        raise DamagedError("decoded_size", "the decoder gave fewer pixels than rows and columns say")
+    # gdcm.Image.GetBuffer would go through a str and back, which takes longer than the decoding itself.
+    buffer = ctypes.string_at(int(value.GetVoidPointer()), size)
+    values = _shaped(buffer, f"<u{width}", shape, False)
     return Stored(_resigned(values, head.precision, shape.signed), head.precision, _colour(shape), True)
 
 
@@ -280,5 +285,9 @@ def cut_unused_bits(values: np.ndarray, bits: int) -> np.ndarray:
     if shift <= 0:
         return values
     if values.dtype.kind == "u":
-        return values & values.dtype.type((1 << bits) - 1)
+        top = values.dtype.type((1 << bits) - 1)
+        return values if values.max() <= top else values & top
+    half = 1 << (bits - 1)
+    if values.max() < half and values.min() >= -half:
+        return values
     return (values << shift) >> shift

@@ -18,6 +18,7 @@ Source = str | Path | bytes
 _LOUD = ("pydicom", "PIL", "nibabel", "jpeg_ls", "pylibjpeg", "openjpeg")
 _T = TypeVar("_T")
 _lock = threading.RLock()
+_is_quiet = False
 
 
 def label(source: Source) -> str | None:
@@ -160,7 +161,7 @@ def _guarded(source: Source, limits: Limits, work: Callable[[bytes], _T]) -> _T:
     """Run ``work`` on the bytes; every exception that is not ours becomes a DamagedError without its text."""
     name = label(source)
     failure: ImagingError
-    with _quiet():
+    with quiet():
         try:
             return work(load_bytes(source, limits))
         except ImagingError as error:
@@ -174,10 +175,17 @@ def _guarded(source: Source, limits: Limits, work: Callable[[bytes], _T]) -> _T:
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Libraries neither warn nor log: pydicom puts attribute values into both."""
+def quiet() -> Iterator[None]:
+    """Libraries neither warn nor log: pydicom puts attribute values into both. Nests; one thread at a time."""
+    global _is_quiet
     from pydicom import config
 
+    if _is_quiet and _lock.acquire(blocking=False):  # only the thread that holds it gets it again
+        try:
+            yield
+        finally:
+            _lock.release()
+        return
     with _lock, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         levels = {name: logging.getLogger(name).level for name in _LOUD}
@@ -185,9 +193,11 @@ def _quiet() -> Iterator[None]:
         config.settings.reading_validation_mode = config.IGNORE
         for name in _LOUD:
             logging.getLogger(name).setLevel(logging.CRITICAL + 1)
+        _is_quiet = True
         try:
             yield
         finally:
+            _is_quiet = False
             config.settings.reading_validation_mode = mode
             for name, level in levels.items():
                 logging.getLogger(name).setLevel(level)

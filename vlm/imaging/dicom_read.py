@@ -4,6 +4,7 @@ Only the elements named in :data:`TAGS` are read, so names, dates of birth and f
 Deflated files are inflated here, in bounded steps, because pydicom would inflate them whole while parsing.
 """
 
+import contextlib
 import io
 import struct
 import zlib
@@ -117,7 +118,7 @@ def _file_meta(data: bytes) -> tuple[str | None, int]:
     while len(data) >= position + 8 and data[position : position + 2] == b"\x02\x00":
         element = data[position + 2 : position + 4]
         if data[position + 4 : position + 6] in _LONG_VR:
-            (length,) = struct.unpack_from("<I", data.ljust(position + 12, b"\0"), position + 8)
+            (length,) = struct.unpack("<I", data[position + 8 : position + 12].ljust(4, b"\0"))
             start = position + 12
         else:
             (length,) = struct.unpack_from("<H", data, position + 6)
@@ -132,28 +133,16 @@ def _file_meta(data: bytes) -> tuple[str | None, int]:
 def _inflate(data: bytes, body: int, limits: Limits) -> tuple[bytes, int]:
     """The file as explicit little endian. At most ``limits.max_inflated_bytes`` are ever made."""
     meta = struct.pack("<HH2sH", 2, 0x10, b"UI", 20) + EXPLICIT_LE.encode() + b"\0"
-    out = bytearray(b"\0" * 128 + b"DICM" + meta)
-    start = len(out)
-    inflater = zlib.decompressobj(-zlib.MAX_WBITS)
-    rest = data[body:]
-    failed = False
-    try:
-        while rest and not inflater.eof:
-            piece = inflater.decompress(rest, 1 << 20)
-            rest = inflater.unconsumed_tail
-            out += piece
-            if len(out) - start > limits.max_inflated_bytes:
-                break
-            if not piece:
-                break
-    except zlib.error:
-        failed = True
-    if failed:
+    head = b"\0" * 128 + b"DICM" + meta
+    inflated = None
+    with contextlib.suppress(zlib.error):
+        inflated = zlib.decompressobj(-zlib.MAX_WBITS).decompress(data[body:], limits.max_inflated_bytes + 1)
+    if inflated is None:
         raise DamagedError("deflate_damaged", "the deflated data set does not inflate: the file is damaged")
-    if len(out) - start > limits.max_inflated_bytes:
+    if len(inflated) > limits.max_inflated_bytes:
         mib = limits.max_inflated_bytes >> 20
         raise LimitError("inflated_too_large", f"the deflated data set inflates to more than {mib} MiB")
-    return bytes(out), start
+    return head + inflated, len(head)
 
 
 def _pixel_element(data: bytes, at: int, implicit: bool, little: bool) -> tuple[str | None, bytes, int, int | None]:

@@ -1,5 +1,6 @@
 """NIfTI volumes: slices and voxels turned to radiological axial view, in DICOM's patient system (LPS)."""
 
+import contextlib
 import io
 import struct
 import zlib
@@ -30,20 +31,14 @@ def sniff(head: bytes) -> bool:
 def _inflate(data: bytes, limits: Limits) -> bytes:
     if data[:2] != b"\x1f\x8b":
         return data
-    inflater, out, rest, failed = zlib.decompressobj(31), bytearray(), data, False
-    try:
-        while rest and not inflater.eof:
-            out += inflater.decompress(rest, 1 << 20)
-            rest = inflater.unconsumed_tail
-            if len(out) > limits.max_inflated_bytes:
-                break
-    except zlib.error:
-        failed = True
-    if failed:
+    inflated = None
+    with contextlib.suppress(zlib.error):
+        inflated = zlib.decompressobj(31).decompress(data, limits.max_inflated_bytes + 1)
+    if inflated is None:
         raise DamagedError("gzip_damaged", "the gzipped NIfTI does not inflate: the file is damaged")
-    if len(out) > limits.max_inflated_bytes:
+    if len(inflated) > limits.max_inflated_bytes:
         raise LimitError("inflated_too_large", f"the file inflates to more than {limits.max_inflated_bytes >> 20} MiB")
-    return bytes(out)
+    return inflated
 
 
 def load(data: bytes, limits: Limits) -> Any:

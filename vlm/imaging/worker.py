@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from vlm.imaging.decode import decode_frames, decode_header, decode_image
+from vlm.imaging.decode import decode_frames, decode_header, decode_image, quiet
 from vlm.imaging.errors import ImagingError
 from vlm.imaging.image import Limits, MedicalImage
 from vlm.imaging.record import describe
@@ -33,6 +33,11 @@ def main(argv: list[str]) -> int:
     memory = _map(int(argv[2]))
     _lock_down()
     send(channel, {"ready": os.getpid()})
+    with quiet():
+        return _loop(channel, memory)
+
+
+def _loop(channel: socket.socket, memory: mmap.mmap | None) -> int:
     while True:
         request = receive(channel)
         if request is None:
