@@ -106,17 +106,15 @@ class DicomFolder:
             report = Report(text.read_text(encoding="utf-8-sig"))
         except UnicodeDecodeError:
             return Drop(group, "report is not UTF-8")
-        return Study(group_key(group, self.salt), group, tuple(images), report, **self._clusters(group))
+        patient, study = self._clusters(group)
+        return Study(group_key(group, self.salt), group, tuple(images), report, patient=patient, study=study)
 
     def _row_study(self, number: int, images: list[Path], row: Mapping[str, Any]) -> Study:
         get = self._columns.get
         asked, answer = get(row, "question"), get(row, "answer")
         details = {"question": asked, "answer": answer}
         group = images[0].relative_to(self.folder).as_posix() if images else str(get(row, "image"))
-        clusters = self._clusters(group)
-        for kind in clusters:
-            if get(row, kind):
-                clusters[kind] = cluster_key(kind, get(row, kind), self.salt)
+        patient, study = self._clusters(group)
         return Study(
             key=get(row, "key") or f"{group_key(group, self.salt)}-{number}",
             where=f"{self.reports.name if self.reports else ''}, row {number} ({group})",
@@ -127,13 +125,13 @@ class DicomFolder:
             entities=tuple(e.strip() for e in (get(row, "entities") or "").split(";") if e.strip()),
             licence=get(row, "licence") or "",
             extra={"qa": [details]} if asked and answer else {},
-            **clusters,
+            patient=cluster_key("patient", get(row, "patient") or "", self.salt) or patient,
+            study=cluster_key("study", get(row, "study") or "", self.salt) or study,
         )
 
-    def _clusters(self, group: str) -> dict[str, str]:
-        """The first folder of a path stands for the patient, the whole for the study."""
-        patient = group.split("/")[0] if "/" in group else group
-        return {"patient": cluster_key("patient", patient, self.salt), "study": cluster_key("study", group, self.salt)}
+    def _clusters(self, group: str) -> tuple[str, str]:
+        """Keys of patient and study: the first folder of a path stands for the patient, the whole for the study."""
+        return cluster_key("patient", group.split("/")[0], self.salt), cluster_key("study", group, self.salt)
 
     def _found(self) -> dict[str, list[Path]]:
         """Images by group: the path of the report without .txt, or of the folder where there is none."""

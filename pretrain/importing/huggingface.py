@@ -62,13 +62,14 @@ class HuggingFaceSource:
 
 def _load(path: str, config: str | None) -> dict:
     import datasets
+    from datasets.exceptions import DatasetsError
 
     try:
         if (Path(path) / "dataset_dict.json").is_file() or (Path(path) / "state.json").is_file():
             loaded = datasets.load_from_disk(path)
         else:
             loaded = datasets.load_dataset(path, config)
-    except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
+    except (OSError, ValueError, DatasetsError) as error:
         raise ImportSourceError(f"the data set {path} cannot be loaded ({type(error).__name__}: {error})") from error
     splits = dict(loaded) if isinstance(loaded, Mapping) else {"train": loaded}
     if not splits:

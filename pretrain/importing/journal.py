@@ -96,7 +96,7 @@ class Journal:
             if any(self.folder.glob("*.tar")):
                 raise ImportSourceError(
                     f"{self.folder} holds tars that this import did not write: choose another --out, or give "
-                    f"--overwrite"
+                    "--overwrite"
                 )
             self._append({"settings": self.settings})
             sync_folder(self.folder)
@@ -108,8 +108,7 @@ class Journal:
             changed = _changed(lines[0].get("settings", {}) if lines else {}, self.settings)
             raise ImportSourceError(
                 f"{self.folder} was begun from other data or with other settings ({changed}): go on with the old "
-                f"ones, choose "
-                "another --out, or give --overwrite to begin anew"
+                "ones, choose another --out, or give --overwrite to begin anew"
             )
         if whole != content:
             path.write_text(whole, encoding="utf-8")

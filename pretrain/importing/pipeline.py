@@ -34,7 +34,7 @@ class ImportOptions:
         max_bytes, max_samples: of one shard.
         max_drop: share of records that may be dropped before the import stops with an error.
         shares: splits to be made, by patient, of a source that has none, as {"train": 0.8, "val": 0.2}.
-        workers: decoding processes; they do not change the result.
+        workers: decoding processes, which do not change the result; 0 shares the one for single images.
         limits: what one image file may cost.
         overwrite: begin anew where another import left its files.
     """
@@ -123,7 +123,7 @@ def split_of(study: Study, shares: Mapping[str, float]) -> str:
         place -= share
         if place < 0:
             return name
-    return next(reversed(shares))
+    return list(shares)[-1]
 
 
 def _import_split(
@@ -265,8 +265,7 @@ class _SplitImport:
             raise DropLimitError(
                 f"{lost} of {self.used} records were dropped ({_reasons(self.dropped)}), more than --max-drop "
                 f"{self.options.max_drop:g} allows. {self.folder / DROPPED} lists them; correct the data, or raise "
-                f"--max-drop "
-                f"and run again to go on (the journal {JOURNAL} keeps what is finished)"
+                f"--max-drop and run again to go on (the journal {JOURNAL} keeps what is finished)"
             )
 
 

@@ -107,7 +107,7 @@ def safe_key(key: str) -> str:
     'p0001-s1'
     """
     safe = _UNSAFE.sub("_", key).strip("_-=+@")
-    if safe == key and len(key) <= MAX_KEY:
+    if key and safe == key and len(key) <= MAX_KEY:
         return key
     return f"{safe[: MAX_KEY - 13] or 'x'}-{hashlib.sha256(key.encode()).hexdigest()[:12]}"
 

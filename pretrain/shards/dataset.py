@@ -80,7 +80,7 @@ class PlanSampler(Sampler[list[int]]):
 
 
 class PackSampler(Sampler[list[int]]):
-    """Batch sampler of one rank over packed rows; ``len(pack.rank_rows(b, rank, world))`` rows belong to global batch b."""
+    """Batch sampler of one rank over packed rows; ``pack.rank_rows(b, rank, world)`` are those of global batch b."""
 
     def __init__(self, pack: PackPlan, *, rank: int = 0, world: int = 1, start: int = 0, stop: int):
         self.pack, self.rank, self.world = pack, rank, world

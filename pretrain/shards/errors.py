@@ -1,4 +1,4 @@
-"""What can go wrong between a folder of shards and a training step, each with a sentence for the person who meets it."""
+"""What can go wrong between a folder of shards and a training step."""
 
 from vlm.errors import MedVLMError
 

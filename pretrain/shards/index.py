@@ -107,12 +107,12 @@ class Index:
             IndexMissingError: no such file, or it is not an index.
         """
         try:
-            table = pq.read_table(path, memory_map=True, partitioning=None)
+            table = pq.read_table(path, memory_map=True)
             return cls(table.cast(_SCHEMA).combine_chunks())
         except FileNotFoundError:
             raise IndexMissingError(
-                f"{path} is missing: a tar is read through the index beside it; import again, or build the index with "
-                "`medvlm data verify --reindex` on the folder"
+                f"{path} is missing: a tar is read through the index beside it; import again, or build the index "
+                "with `medvlm data verify --reindex` on the folder"
             ) from None
         except (pa.ArrowInvalid, ValueError, KeyError) as error:
             raise IndexMissingError(f"{path} is not an index of this version ({error}): import again") from error
@@ -204,8 +204,7 @@ class ShardSet:
             if tar.stat().st_size != info.bytes:
                 raise ShardError(
                     f"{tar} has {tar.stat().st_size:,} bytes and should have {info.bytes:,}: it is truncated or from "
-                    f"another "
-                    "import; run `medvlm data verify`, then import again"
+                    "another import; run `medvlm data verify`, then import again"
                 )
             index = Index.read(index_path(tar))
             if len(index) != info.samples:
@@ -254,7 +253,10 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         if nested:
             hint = f"; it holds the data sets {', '.join(nested)}: name one of them"
         elif next(folder.glob("*.tar"), None):
-            hint = ": the import was not finished (run it again), or the tars came without it (`medvlm data verify --reindex`)"
+            hint = (
+                ": the import was not finished (run it again), or the tars come from elsewhere and need an index "
+                "(`medvlm data verify --reindex`)"
+            )
         else:
             hint = ": this is not a folder of shards; make one with `medvlm data import`"
         raise IndexMissingError(f"there is no {path}{hint}") from None

@@ -7,6 +7,7 @@ shards, in a file named after the hash of the processor that it holds for.
 import hashlib
 import io
 import json
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,10 +22,12 @@ from pretrain.shards.index import ShardSet
 from pretrain.shards.reader import ShardReader
 from pretrain.shards.tar import write_atomically
 
+log = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True)
 class Lengths:
-    """Lengths of all samples of one data set: (N,) tokens, image tokens included, and (N,) patches of all its images."""
+    """Lengths of the samples of a data set: (N,) tokens, image tokens included, and (N,) patches of all images."""
 
     tokens: np.ndarray
     patches: np.ndarray
@@ -106,8 +109,7 @@ def count_lengths(
     if text.count(image_token) != len(shown):
         raise DataError(
             f"sample {key!r}: the chat template prints {text.count(image_token)} image tokens for {len(shown)} "
-            f"images: the text "
-            f"holds {image_token!r}, or the template drops images of some role"
+            f"images: the text holds {image_token!r}, or the template drops images of some role"
         )
     text_tokens = len(processor.tokenizer(text, add_special_tokens=False)["input_ids"]) - len(shown)
     if not shown:
@@ -127,7 +129,7 @@ def rendered_shape(height: int, width: int, size: int | None) -> tuple[int, int]
 def _read(path: Path, shards: ShardSet) -> Lengths | None:
     if not path.is_file():
         return None
-    table = pq.read_table(path, partitioning=None)
+    table = pq.read_table(path)
     if (table.schema.metadata or {}).get(b"data") != shards.digest.encode() or table.num_rows != len(shards):
         return None
     return Lengths(table.column("tokens").to_numpy(), table.column("patches").to_numpy())
@@ -139,7 +141,5 @@ def _write(path: Path, shards: ShardSet, tokens: np.ndarray, patches: np.ndarray
     pq.write_table(table, sink, compression="zstd")
     try:
         write_atomically(path, sink.getvalue())
-    except (PermissionError, OSError) as error:
-        import logging
-
-        logging.getLogger(__name__).warning("lengths are not kept, %s cannot be written: %s", path, error.strerror)
+    except OSError as error:
+        log.warning("lengths are counted but not kept, %s cannot be written: %s", path, error.strerror)

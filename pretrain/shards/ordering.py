@@ -19,7 +19,7 @@ def derive(*parts: Any) -> int:
 
 
 def keyed_hash(key: int, counters: np.ndarray) -> np.ndarray:
-    """(N,) uint64 pseudo-random numbers for (N,) counters: SplitMix64 (Steele et al., OOPSLA 2014) on counter and key."""
+    """(N,) uint64 pseudo-random numbers for (N,) counters: SplitMix64 (Steele et al., OOPSLA 2014)."""
     with np.errstate(over="ignore"):
         z = counters.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15) + np.uint64(key)
         z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)

@@ -109,7 +109,7 @@ class PackPlan:
             if len(longest) < 2:
                 raise PackError(
                     f"global batch {b} holds {len(sized)} samples, too few for {multiple_of} ranks: raise the batch "
-                    f"or use fewer ranks"
+                    "or use fewer ranks"
                 )
             rows.remove(longest)
             rows += _halves(longest, tokens)
@@ -136,13 +136,10 @@ class PackPlan:
             n = int(np.argmax(large))
             raise PackError(
                 f"{int(large.sum())} of {len(source)} samples of {source.name} fit no row of {self.max_tokens} "
-                f"tokens and "
-                f"{self.max_patches or 'any number of'} patches; the first is {source.row(n).key!r} with "
-                f"{int(length.tokens[n])} "
-                f"tokens and {int(length.patches[n])} patches. Raise the budgets (the largest sample has "
-                f"{int(np.max(length.tokens))} tokens and {int(np.max(length.patches))} patches), lower the pixel "
-                f"budget of the "
-                "processor, or set oversize to 'skip'"
+                f"tokens and {self.max_patches or 'any number of'} patches; the first is {source.row(n).key!r} with "
+                f"{int(length.tokens[n])} tokens and {int(length.patches[n])} patches. Raise the budgets (the "
+                f"largest sample has {int(np.max(length.tokens))} tokens and {int(np.max(length.patches))} patches), "
+                "lower the pixel budget of the processor, or set oversize to 'skip'"
             )
 
 
@@ -159,16 +156,13 @@ def first_fit(sized: Sequence[tuple[int, int, int]], max_tokens: int, max_patche
     room: list[list[float]] = []
     budget = float("inf") if max_patches is None else max_patches
     for t, tokens, patches in sorted(sized, key=lambda item: (-item[1], item[0])):
-        for row, left in zip(rows, room):
-            if tokens <= left[0] and patches <= left[1]:
-                break
-        else:
-            row, left = [], [max_tokens, budget]
-            rows.append(row)
-            room.append(left)
-        row.append(t)
-        left[0] -= tokens
-        left[1] -= patches
+        fit = next((r for r, left in enumerate(room) if tokens <= left[0] and patches <= left[1]), len(rows))
+        if fit == len(rows):
+            rows.append([])
+            room.append([max_tokens, budget])
+        rows[fit].append(t)
+        room[fit][0] -= tokens
+        room[fit][1] -= patches
     return [sorted(row) for row in rows]
 
 

@@ -100,7 +100,8 @@ class Plan:
         return {**self.__dict__, "_epochs": OrderedDict(), "_windows": OrderedDict()}
 
     def __repr__(self) -> str:
-        return f"Plan({', '.join(s.name for s in self.sources)}; seed {self.seed}, batch {self.batch_size}, {self.hash[:12]})"
+        names = ", ".join(source.name for source in self.sources)
+        return f"Plan({names}; seed {self.seed}, batch {self.batch_size}, {self.hash[:12]})"
 
     def sample(self, t: int) -> SampleRef:
         """The sample at position ``t`` >= 0 of the endless stream."""
@@ -125,8 +126,7 @@ class Plan:
             near = [w for w in range(1, self.batch_size + 1) if self.batch_size % w == 0]
             raise DataError(
                 f"a global batch of {self.batch_size} samples cannot be divided among {world} ranks: use one of "
-                f"{near} ranks, "
-                "or start a new phase with another batch"
+                f"{near} ranks, or start a new phase with another batch"
             )
         share = self.batch_size // world
         first = b * self.batch_size + rank * share
@@ -155,7 +155,7 @@ class Plan:
         return epoch, t - self.epoch_start(epoch)
 
     def state(self, t: int) -> dict[str, Any]:
-        """What a checkpoint keeps: the next position, the plan's hash, and its parts so that a refusal can name them."""
+        """What a checkpoint keeps: the next position, the plan's hash, and its parts, so that a refusal can tell."""
         return {"plan_hash": self.hash, "t": int(t), "plan": self.parts}
 
     def resume(self, state: Mapping[str, Any], *, new_phase: bool = False) -> int:
@@ -290,7 +290,7 @@ class Plan:
 
 
 def _passes(source: ShardSet, s: int, count: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
-    """((V, 3) source, shard, pass number; (V,) samples) of one source: pass j of a shard holds what is due more than j times."""
+    """((V, 3) source, shard, pass; (V,) samples): pass j of a shard holds the samples due more than j times."""
     starts = np.asarray(source.starts)
     shards = np.arange(len(source.shards))
     if count is None:
@@ -307,7 +307,7 @@ def _passes(source: ShardSet, s: int, count: np.ndarray | None) -> tuple[np.ndar
 
 
 def _rarest_entity(source: ShardSet) -> np.ndarray:
-    """(N,) stratum of each sample: the number of its rarest entity, 0 for none, so that draws are even over entities."""
+    """(N,) stratum of each sample: number of its rarest entity (0: none), so that draws are even over entities."""
     entities = source.entities()
     counts = Counter(e for row in entities for e in row)
     number = {e: i + 1 for i, e in enumerate(sorted(counts))}
@@ -324,9 +324,8 @@ def check_resume(state: Mapping[str, Any], plan_hash: str, parts: Mapping[str, A
     changes = "; ".join(_differences(state.get("plan") or {}, parts)) or "unknown (the checkpoint does not say)"
     raise PlanMismatchError(
         f"the checkpoint was written under data plan {state.get('plan_hash')} and this run has plan {plan_hash}. "
-        f"Changed: "
-        f"{changes}. Restore these settings to go on exactly, or start a new phase, which begins the new plan at "
-        f"sample 0"
+        f"Changed: {changes}. Restore these settings to go on exactly, or start a new phase, which begins the new "
+        "plan at sample 0"
     )
 
 

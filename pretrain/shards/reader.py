@@ -79,13 +79,11 @@ class ShardReader:
 
         shard, row = self.shards.locate(n)
         data = self.raw(n)
-        if self.verify:
-            if hashlib.sha256(data).hexdigest() != self.shards.indexes[shard].sha256(row):
-                raise ShardError(
-                    f"{self._where(shard)}, key {self._key(n)}: the record does not have the hash of its index: the "
-                    f"tar is "
-                    "damaged; run `medvlm data verify` on the folder and import again"
-                )
+        if self.verify and hashlib.sha256(data).hexdigest() != self.shards.indexes[shard].sha256(row):
+            raise ShardError(
+                f"{self._where(shard)}, key {self._key(n)}: the record does not have the hash of its index: the tar is "
+                "damaged; run `medvlm data verify` on the folder and import again"
+            )
         key = self._key(n)
         return Sample.from_record(key, unpack_record(key, data, self._where(shard)))
 

@@ -44,8 +44,7 @@ def check_member(key: str, suffix: str, where: str) -> None:
     if suffix.rsplit(".", 1)[-1] not in SAFE_SUFFIXES or not _SUFFIX.match(suffix):
         raise UnsafeMemberError(
             f"{where}: member {key}.{suffix} is refused: only {', '.join(sorted(SAFE_SUFFIXES))} are read, since "
-            f"formats "
-            "such as .pkl, .pyd or .pth run code when they are decoded; import the data again without it"
+            "formats such as .pkl, .pyd or .pth run code when they are decoded; import the data again without it"
         )
     if not _KEY.match(key):
         raise ShardError(f"{where}: key {key!r} must be letters, digits and _=+@-, and begin with a letter or a digit")
@@ -77,8 +76,8 @@ def _header(block: bytes | memoryview, where: str) -> tuple[str, int]:
     name = bytes(block[:MAX_NAME]).rstrip(b"\0").decode("utf-8", "replace")
     if block[156] not in (0x30, 0):
         raise UnsafeMemberError(
-            f"{where}: member {name!r} is not a plain file (links, folders and extended headers are refused); "
-            "write the shard again with `medvlm data import`"
+            f"{where}: member {name!r} is not a plain file (links, folders and extended headers are refused); write "
+            "the shard again with `medvlm data import`"
         )
     try:
         return name, int(bytes(block[124:136]).rstrip(b"\0 ") or b"0", 8)
@@ -101,8 +100,7 @@ def unpack_record(key: str, data: bytes, where: str) -> dict[str, bytes]:
         if size < 0 or start + size > len(data) or not name.startswith(prefix):
             raise ShardError(
                 f"{where}, key {key}: the record breaks off or belongs to another key: the tar is damaged or its "
-                f"index is "
-                "not its own; run `medvlm data verify` on the folder and import again"
+                "index is not its own; run `medvlm data verify` on the folder and import again"
             )
         suffix = name[len(prefix) :]
         if suffix.rsplit(".", 1)[-1] not in SAFE_SUFFIXES:
@@ -211,8 +209,7 @@ class no_space_is_said:
         if isinstance(error, OSError) and error.errno in _OUT_OF_SPACE:
             raise NoSpaceError(
                 f"no space to write {self.path} ({os.strerror(error.errno or 0)}): the partial file was removed and "
-                f"finished "
-                "shards are kept; make room (or choose smaller shards), then run the same command to go on"
+                "finished shards are kept; make room (or choose smaller shards), then run the same command to go on"
             ) from error
 
 

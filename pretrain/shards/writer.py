@@ -82,6 +82,21 @@ def key_hash(key: str) -> int:
     return int.from_bytes(hashlib.blake2b(key.encode(), digest_size=8).digest(), "little")
 
 
+def sample_columns(sample: "Sample") -> dict[str, Any]:
+    """What the index says of a sample beside its place."""
+    shapes = [image_shape(image.data) for image in sample.images]
+    return {
+        "tokens": estimate_tokens(sample.messages, shapes),
+        "patches": sum(estimate_patches(h, w) for h, w in shapes),
+        "images": len(shapes),
+        "heights": [h for h, _ in shapes],
+        "widths": [w for _, w in shapes],
+        "entities": list(sample.entities),
+        "patient": sample.provenance.patient,
+        "study": sample.provenance.study,
+    }
+
+
 class ShardWriter:
     """Writes samples to ``folder/shard-NNNNNN.tar`` with indexes; ``close`` writes the manifest.
 
@@ -138,19 +153,7 @@ class ShardWriter:
             ShardError: the key was written before, or cannot be stored.
             NoSpaceError: the disk is full; the partial shard has been removed.
         """
-        shapes = [image_shape(image.data) for image in sample.images]
-        self.write_record(
-            sample.key,
-            sample.to_record(),
-            tokens=estimate_tokens(sample.messages, shapes),
-            patches=sum(estimate_patches(h, w) for h, w in shapes),
-            images=len(shapes),
-            heights=[h for h, _ in shapes],
-            widths=[w for _, w in shapes],
-            entities=list(sample.entities),
-            patient=sample.provenance.patient,
-            study=sample.provenance.study,
-        )
+        self.write_record(sample.key, sample.to_record(), **sample_columns(sample))
 
     def write_record(self, key: str, files: Mapping[str, bytes], **columns: Any) -> None:
         """Add raw files under a key; ``columns`` are the fields of IndexRow that the bytes do not tell."""

@@ -38,4 +38,7 @@ def write_set(folder: Path, name: str, samples: int, per_shard: int = 7, seed: i
 
 @pytest.fixture
 def make_set(tmp_path) -> Callable[..., ShardSet]:
-    return lambda name="a", samples=50, **options: write_set(tmp_path / name, name, samples, **options)
+    def make(name: str = "a", samples: int = 50, folder: str = "", **options) -> ShardSet:
+        return write_set(tmp_path / (folder or name), name, samples, **options)
+
+    return make

@@ -1,4 +1,4 @@
-"""The order of training data: exact quotas, exact resume on any number of ranks and workers, refusal of another plan."""
+"""The order of training data: exact quotas, exact resume on any number of ranks, refusal of another plan."""
 
 import pickle
 from collections import Counter

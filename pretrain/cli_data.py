@@ -1,0 +1,303 @@
+"""``medvlm data import | inspect | verify``."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from pretrain.importing import Source
+
+app = typer.Typer(no_args_is_help=True, help="Make, look at and check training data.")
+
+
+class Format(StrEnum):
+    auto = "auto"
+    simulated = "simulated"
+    dicom = "dicom"
+    table = "table"
+    huggingface = "huggingface"
+
+
+class Mode(StrEnum):
+    report = "report"
+    questions = "questions"
+    both = "both"
+
+
+_IMPORT_EXAMPLES = """
+Examples:
+
+\b
+  medvlm data import runs/sim --out runs/shards
+  medvlm data import /data/ct --out shards/ct --licence "hospital, research only" --salt "$SECRET"
+  medvlm data import /data/cr --reports reports.csv --map image=file --map text=befund --out shards/cr
+  medvlm data import vqa.csv --map image=img --images pictures/ --conversation questions --out shards/vqa
+  medvlm data import saved_dataset/ --split train=0.9,val=0.1 --out shards/hf
+
+A source is a folder of the simulator, a folder of DICOM (or PNG, NIfTI, TIFF) files with reports beside them, a table
+(.csv, .tsv, .jsonl, .parquet), or a Hugging Face data set. An interrupted import goes on when it is run again.
+"""
+
+
+@app.command("import", epilog=_IMPORT_EXAMPLES)
+def import_command(
+    source: Annotated[str, typer.Argument(help="Folder, table or data set name.")],
+    out: Annotated[Path, typer.Option(help="Folder for the shards; one folder in it for each split.")],
+    format: Annotated[Format, typer.Option(help="What the source is.")] = Format.auto,
+    map: Annotated[
+        list[str] | None, typer.Option(metavar="FIELD=COLUMN", help="Column of a field; may be repeated.")
+    ] = None,
+    reports: Annotated[
+        Path | None, typer.Option(help="CSV that says which report belongs to which file or folder.")
+    ] = None,
+    images: Annotated[Path | None, typer.Option(help="Folder that image paths of a table are relative to.")] = None,
+    config: Annotated[str | None, typer.Option(help="Configuration of a Hugging Face data set.")] = None,
+    conversation: Annotated[Mode, typer.Option(help="Turns of a sample.")] = Mode.report,
+    max_questions: Annotated[int, typer.Option(min=1, help="Questions in one conversation.")] = 8,
+    group: Annotated[bool, typer.Option(help="Join consecutive rows about the same study.")] = True,
+    max_images: Annotated[
+        int, typer.Option(min=1, help="Images of one sample; of longer series as many, evenly spaced.")
+    ] = 8,
+    split: Annotated[str | None, typer.Option(help="Splits to make, by patient: train=0.8,val=0.1,test=0.1.")] = None,
+    licence: Annotated[str | None, typer.Option(help="Licence of the data, kept with every sample.")] = None,
+    name: Annotated[str | None, typer.Option(help="Name of the data set.")] = None,
+    salt: Annotated[
+        str, typer.Option(help="Secret that keeps hashed ids from being guessed.", envvar="MEDVLM_SALT")
+    ] = "",
+    simulated: Annotated[bool, typer.Option("--simulated", help="Mark as simulated.")] = False,
+    workers: Annotated[int, typer.Option(min=0, help="Decoding processes.")] = 1,
+    shard_mb: Annotated[int, typer.Option(min=1, help="Size at which a shard is finished.")] = 256,
+    shard_samples: Annotated[int, typer.Option(min=1, help="Samples at which a shard is finished.")] = 1000,
+    max_drop: Annotated[float, typer.Option(min=0, max=1, help="Share of records that may be dropped.")] = 0.1,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Begin anew where another import left files.")] = False,
+) -> None:
+    """Turn images and texts into shards, at full bit depth, counting what is dropped."""
+    from rich.console import Console
+
+    from pretrain.importing import Conversation, ImportOptions, import_source
+
+    opened = open_source(
+        source, format, _mapping(map or []), reports=reports, images=images, config=config, group=group,
+        licence=licence, name=name, salt=salt, simulated=simulated,
+    )  # fmt: skip
+    options = ImportOptions(
+        conversation=Conversation(conversation.value, max_questions),
+        max_images=max_images,
+        max_bytes=shard_mb << 20,
+        max_samples=shard_samples,
+        max_drop=max_drop,
+        shares=_shares(split),
+        workers=workers,
+        overwrite=overwrite,
+    )
+    console = Console(soft_wrap=True)
+    with _progress(console) as bar:
+        tasks: dict[str, int] = {}
+
+        def on_record(part: str, done: int, total: int | None) -> None:
+            if part not in tasks:
+                tasks[part] = bar.add_task(part, total=total)
+            bar.update(tasks[part], completed=done)  # pyright: ignore[reportArgumentType]
+
+        reports_of_splits = import_source(opened, out, options, on_record=on_record)
+    for report in reports_of_splits:
+        verb = "was imported before" if report.already_done else "written"
+        console.print(
+            f"[bold]{report.split}[/]: {report.samples} samples of {report.records} records {verb} to {report.folder}"
+        )
+        for reason, count in sorted(report.dropped.items(), key=lambda item: -item[1]):
+            console.print(f"  dropped {count}: {reason}")
+        for note, count in report.notes.items():
+            console.print(f"  {count} {note}")
+    if sum(sum(r.dropped.values()) for r in reports_of_splits):
+        console.print(
+            "dropped.jsonl in each folder lists dropped records by their place in the source; do not share it."
+        )
+    console.print(f"Next: medvlm data inspect {reports_of_splits[0].folder} --sheet sheet.html")
+
+
+def open_source(
+    path: str,
+    format: Format,
+    mapping: dict[str, str],
+    *,
+    reports: Path | None = None,
+    images: Path | None = None,
+    config: str | None = None,
+    group: bool = True,
+    licence: str | None = None,
+    name: str | None = None,
+    salt: str = "",
+    simulated: bool = False,
+) -> "Source":
+    """The source that a path names, guessed from what lies there when the format is auto.
+
+    Raises:
+        ImportSourceError: nothing is there, or it is not of that format.
+    """
+    from pretrain.importing import DicomFolder, HuggingFaceSource, SimulatedFolder, TableSource
+
+    kind = _guess(path) if format is Format.auto else format
+    if kind is Format.simulated:
+        return SimulatedFolder(path, name)
+    common = {"licence": licence or "unknown", "name": name, "salt": salt, "simulated": simulated}
+    if kind is Format.dicom:
+        return DicomFolder(path, reports, mapping, **common)
+    if kind is Format.table:
+        return TableSource(path, mapping, images=images, group=group, **common)
+    return HuggingFaceSource(path, mapping, config=config, group=group, **common)
+
+
+def _guess(path: str) -> Format:
+    from pretrain.importing import ImportSourceError
+
+    place = Path(path)
+    if place.is_file():
+        return Format.table
+    if place.is_dir():
+        if (place / "dataset_dict.json").is_file() or (place / "state.json").is_file():
+            return Format.huggingface
+        return Format.simulated if _is_simulated(place) else Format.dicom
+    if place.is_absolute() or path.count("/") > 1 or place.suffix:
+        raise ImportSourceError(f"there is no file or folder {path}")
+    return Format.huggingface
+
+
+def _is_simulated(folder: Path) -> bool:
+    import json
+
+    for table in sorted(folder.glob("*.jsonl")):
+        with table.open(encoding="utf-8") as lines:
+            try:
+                row = json.loads(next(lines, "null"))
+            except ValueError:
+                return False
+        return isinstance(row, dict) and {"patient", "study", "images", "truth"} <= set(row)
+    return False
+
+
+def _mapping(pairs: list[str]) -> dict[str, str]:
+    mapping = {}
+    for pair in pairs:
+        field, equals, column = pair.partition("=")
+        if not equals or not field or not column:
+            raise typer.BadParameter(f"{pair!r} is not FIELD=COLUMN, for example text=caption", param_hint="--map")
+        mapping[field] = column
+    return mapping
+
+
+def _shares(text: str | None) -> dict[str, float] | None:
+    if text is None:
+        return None
+    shares = {}
+    for part in text.split(","):
+        name, _, share = part.partition("=")
+        try:
+            shares[name.strip()] = float(share)
+        except ValueError:
+            raise typer.BadParameter(
+                f"{part!r} is not NAME=SHARE, for example train=0.8", param_hint="--split"
+            ) from None
+    return shares
+
+
+@app.command(
+    "inspect",
+    epilog="Examples:\n\n\b\n  medvlm data inspect runs/shards/train\n"
+    "  medvlm data inspect runs/shards/train --sheet sheet.html",
+)
+def inspect_command(
+    folder: Annotated[Path, typer.Argument(help="Folder with dataset.json.")],
+    sheet: Annotated[Path | None, typer.Option(help="Write a contact sheet there (.html or .png).")] = None,
+    samples: Annotated[int, typer.Option(min=1, help="Samples on the contact sheet.")] = 24,
+    seed: Annotated[int, typer.Option(help="Which samples are drawn.")] = 0,
+) -> None:
+    """Print counts, sizes, lengths, findings and losses of a data set."""
+    from rich.console import Console
+
+    from pretrain.shards.inspect import contact_sheet, summarize
+
+    console = Console(soft_wrap=True)
+    summary = summarize(folder)
+    info = summary.shards.manifest
+    counts = info["counts"]
+    console.print(f"[bold]{info['name']}[/]  {'SIMULATED, ' if info['simulated'] else ''}licence: {info['licence']}")
+    console.print(
+        f"{counts['samples']} samples, {counts['images']} images, {counts['studies']} studies, "
+        f"{counts['patients']} patients, {counts['text_only']} without image; "
+        f"{counts['bytes'] / 1e6:.1f} MB in {len(info['shards'])} shards; "
+        f"digest {summary.shards.digest[:16]}"
+    )
+    per_sample = ", ".join(f"{n}: {count}" for n, count in summary.images_per_sample.items())
+    console.print(f"images in a sample: {per_sample}; sizes (H x W): {_most(summary.image_sizes)}")
+    console.print(f"entities: {_most(list(info['entities'].items()), 12)}")
+    console.print(f"dropped: {_most(list(info['dropped'].items()))}")
+    console.print("tokens (estimated, image tokens included):")
+    widest = max([*summary.token_counts, 1])
+    for low, high, count in zip(summary.token_edges, summary.token_edges[1:], summary.token_counts):
+        console.print(f"  {low:>6}-{high - 1:<6} {'█' * -(-40 * count // widest)} {count}")
+    if sheet is not None:
+        console.print(f"contact sheet: {contact_sheet(folder, sheet, samples=samples, seed=seed)}")
+
+
+def _most(items: list[tuple[str, int]], show: int = 6) -> str:
+    text = ", ".join(f"{name} {count}" for name, count in items[:show])
+    return (text + (f" and {len(items) - show} more" if len(items) > show else "")) or "none"
+
+
+@app.command(
+    "verify",
+    epilog="Examples:\n\n\b\n  medvlm data verify runs/shards\n  medvlm data verify runs/shards/train --decode\n"
+    "  medvlm data verify tars_from_elsewhere --reindex",
+)
+def verify_command(
+    folder: Annotated[Path, typer.Argument(help="Folder with dataset.json, or one with such folders.")],
+    decode: Annotated[bool, typer.Option("--decode", help="Also decode every image.")] = False,
+    reindex: Annotated[
+        bool, typer.Option("--reindex", help="Make lost indexes and the manifest anew from the tars.")
+    ] = False,
+) -> None:
+    """Check every byte of a data set against its hashes; name damaged tars and keys (then the status is 1)."""
+    from rich.console import Console
+
+    from pretrain.shards.index import MANIFEST, read_manifest
+    from pretrain.shards.verify import reindex as make_index
+    from pretrain.shards.verify import shared_patients, verify
+
+    console = Console(soft_wrap=True)
+    if reindex:
+        console.print(f"indexed {make_index(folder)} samples in {folder}")
+    folders = [folder] if (folder / MANIFEST).is_file() else sorted(p.parent for p in folder.glob(f"*/{MANIFEST}"))
+    bad = 0
+    for part in folders or [folder]:
+        size = read_manifest(part)["counts"]["bytes"]
+        with _progress(console, "bytes") as bar:
+            task = bar.add_task(part.name, total=size)
+            report = verify(part, decode=decode, progress=lambda n, bar=bar, task=task: bar.advance(task, n))
+        bad += len(report.problems)
+        state = f"[red]{len(report.problems)} problems[/]" if report.problems else "[green]good[/]"
+        console.print(f"{part}: {report.samples} samples, {report.bytes / 1e6:.1f} MB: {state}")
+        for problem in report.problems[:50]:
+            console.print(f"  {problem.tar} {problem.key}: {problem.what}", markup=False)
+    for (a, b), count in shared_patients(folders).items():
+        console.print(f"[red]{count} patients are in both {a} and {b}[/]")
+        bad += 1
+    if bad:
+        raise typer.Exit(1)
+
+
+def _progress(console, unit: str = ""):
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    counts = () if unit == "bytes" else (MofNCompleteColumn(),)
+    columns = (TextColumn("{task.description}"), BarColumn(), *counts, TimeElapsedColumn(), TimeRemainingColumn())
+    return Progress(*columns, console=console, transient=True)
