@@ -172,6 +172,7 @@ def predict(
     console = Console(stderr=True, highlight=False)
     rows = read_rows(source)
     with Client(url, key, model=model, timeout=timeout, retries=5, render_locally=render_locally) as client:
+        fields["model"] = client.model
         answers = Answers(target)
         try:
             with console.status("asking") as status:

@@ -11,7 +11,6 @@ Files travel as they are; the gateway decodes and draws them. Against a server w
 from __future__ import annotations
 
 import base64
-import io
 import json
 import os
 import time
@@ -314,14 +313,12 @@ def _bytes(source: str | Path | bytes) -> tuple[bytes, str]:
 
 
 def _rendered(source: str | Path | bytes, window: str | tuple[float, float] | None, frame: int) -> str:
-    from PIL import Image
-
+    from serving.pictures import as_png, draw
     from vlm.imaging import Window, read_image
 
     chosen = Window(*window) if isinstance(window, tuple) else window
-    out = io.BytesIO()
-    Image.fromarray(read_image(source, frame=frame).render(chosen)).save(out, "PNG", compress_level=1)
-    return "data:image/png;base64," + base64.b64encode(out.getvalue()).decode("ascii")
+    png = as_png(draw(read_image(source, frame=frame), chosen))
+    return "data:image/png;base64," + base64.b64encode(png).decode("ascii")
 
 
 def _delta(data: str) -> Iterator[str]:

@@ -168,16 +168,12 @@ def _shard_rows(folder: Path) -> Iterator[Row | tuple[str, ClientError]]:
 
 
 def _png(encoded: Any) -> Callable[[], bytes]:
-    def draw() -> bytes:
-        import io
+    def picture() -> bytes:
+        from serving.pictures import as_png, draw
 
-        from PIL import Image
+        return as_png(draw(encoded.decode()))
 
-        out = io.BytesIO()
-        Image.fromarray(encoded.decode().render()).save(out, "PNG", compress_level=1)
-        return out.getvalue()
-
-    return draw
+    return picture
 
 
 def _text(message: dict[str, Any]) -> str:

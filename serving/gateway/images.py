@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import base64
 import hashlib
-import io
 import time
 from collections import OrderedDict, defaultdict
 from collections.abc import AsyncIterator
@@ -17,11 +16,12 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from PIL import Image
+import numpy as np
 
 from serving.gateway.errors import GatewayError, retry_later
 from serving.gateway.metrics import Metrics
 from serving.gateway.settings import GatewaySettings
+from serving.pictures import as_png, draw
 from vlm.imaging import Limits as ImagingLimits
 from vlm.imaging import MedicalImage, Window, read_image
 from vlm.imaging.errors import (
@@ -81,10 +81,8 @@ class ImageService:
 
     async def warm(self) -> None:
         """Start the decode children, so that the first caller does not wait for them."""
-        tiny = io.BytesIO()
-        Image.new("L", (1, 1)).save(tiny, "PNG")
         loop = asyncio.get_running_loop()
-        work = (self._work, tiny.getvalue(), "", Drawing())
+        work = (self._work, as_png(np.zeros((1, 1), np.uint8)), "", Drawing())
         await asyncio.gather(
             *(loop.run_in_executor(self._threads, *work) for _ in range(self._worker_count)), return_exceptions=True
         )
@@ -138,11 +136,9 @@ class ImageService:
     def _work(self, data: bytes, sha256: str, drawing: Drawing) -> Picture:
         """Runs in a worker thread; the bytes are decoded in its child process."""
         image = read_image(data, frame=drawing.frame, limits=self._limits)  # in a child of vlm.imaging's pool
-        grey = image.render(_window(drawing.window), size=drawing.side)
-        png = io.BytesIO()
-        Image.fromarray(grey).save(png, "PNG", compress_level=1)  # read once, on this machine: speed over size
-        url = "data:image/png;base64," + base64.b64encode(png.getbuffer()).decode("ascii")
-        return Picture(url, grey.shape[0], grey.shape[1], sha256, _about(image))
+        picture = draw(image, _window(drawing.window), drawing.side)
+        url = "data:image/png;base64," + base64.b64encode(as_png(picture)).decode("ascii")
+        return Picture(url, picture.shape[0], picture.shape[1], sha256, _about(image))
 
     def close(self) -> None:
         """Stop the workers."""
