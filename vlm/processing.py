@@ -74,10 +74,13 @@ def fit_grid(height: int, width: int, unit: int, min_pixels: int, max_pixels: in
 
 
 @lru_cache(maxsize=16)
-def _normalisation_table(mean: tuple[float, ...], std: tuple[float, ...]) -> np.ndarray:
-    """(256, C): the normalised value of each 8-bit level in each channel."""
-    levels = np.arange(256, dtype=np.float32)[:, None] / 255.0
-    return (levels - np.asarray(mean, np.float32)) / np.asarray(std, np.float32)
+def _normalisation(mean: tuple[float, ...], std: tuple[float, ...], size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Factor and offset (size * C,) that normalise a row of a patch of 8-bit levels: factor * level + offset."""
+    spread = np.asarray(std, np.float64)
+    return (
+        np.tile(1 / (255 * spread), size).astype(np.float32),
+        np.tile(-np.asarray(mean, np.float64) / spread, size).astype(np.float32),
+    )
 
 
 def to_uint8(image: Any) -> np.ndarray:
@@ -209,7 +212,8 @@ class MedVLMImageProcessor(BaseImageProcessor):
                 raise ImageInputError(f"image {index}: {error}") from error
             rows.append(patches)
             grids.append((1, *grid))
-        data = {"pixel_values": np.concatenate(rows), "image_grid_thw": np.asarray(grids, dtype=np.int64)}
+        pixel_values = rows[0] if len(rows) == 1 else np.concatenate(rows)
+        data = {"pixel_values": pixel_values, "image_grid_thw": np.asarray(grids, dtype=np.int64)}
         return BatchFeature(data, tensor_type=return_tensors)
 
     def patchify(self, pixels: np.ndarray, **overrides: Any) -> tuple[np.ndarray, tuple[int, int]]:
@@ -220,18 +224,16 @@ class MedVLMImageProcessor(BaseImageProcessor):
             pixels = np.asarray(Image.fromarray(pixels).convert("L"))
         if pixels.shape[:2] != (rows * size, columns * size):
             resized = Image.fromarray(np.ascontiguousarray(pixels)).resize(
-                (columns * size, rows * size), resample=Image.Resampling(self.resample), reducing_gap=3.0
+                (columns * size, rows * size), resample=Image.Resampling(self.resample), reducing_gap=2.0
             )
             pixels = np.asarray(resized)
-        cut = pixels.reshape(rows, size, columns, size, *pixels.shape[2:]).swapaxes(1, 2)
-        table = _normalisation_table(
-            tuple(self.image_mean)[: self.num_channels], tuple(self.image_std)[: self.num_channels]
-        )
-        if pixels.ndim == 2:
-            values = table[cut]
-        else:
-            values = np.stack([table[cut[..., c], c] for c in range(3)], axis=-1)
-        return values.reshape(rows * columns, size * size * self.num_channels), (rows, columns)
+        channels = self.num_channels
+        cut = pixels.reshape(rows, size, columns, -1).swapaxes(1, 2).astype(np.float32, order="C")
+        values = cut if pixels.ndim == 3 else np.repeat(cut, channels, axis=-1)
+        factor, offset = _normalisation(tuple(self.image_mean[:channels]), tuple(self.image_std[:channels]), size)
+        values *= factor
+        values += offset
+        return values.reshape(rows * columns, size * size * channels), (rows, columns)
 
 
 class MedVLMProcessorKwargs(ProcessingKwargs, total=False):

@@ -170,7 +170,13 @@ class VisionTower(nn.Module):
         if not path.is_file():
             raise VisionTowerError(f"no vision weights at {path}")
         state = checkpoint_filter_fn(load_state_dict(str(path), weights_only=True), self.encoder)
-        missing, unexpected = self.encoder.load_state_dict(state, strict=False)
+        try:
+            missing, unexpected = self.encoder.load_state_dict(state, strict=False)
+        except RuntimeError as error:
+            raise VisionTowerError(
+                f"{path} holds tensors of other shapes than this tower's: is it another architecture, or were its "
+                f"positions learnt at another img_size (a tower option)? {str(error).splitlines()[-1].strip()}"
+            ) from error
         if missing:
             raise VisionTowerError(
                 f"{path} lacks {len(missing)} tensors of this tower (first: {missing[0]}): is it another architecture?"

@@ -77,10 +77,7 @@ def length_reward(completions, **kwargs):
 
 def grpo_rows(n=2):
     return datasets.Dataset.from_list(
-        [
-            {"prompt": [{"role": "user", "content": "look closely"}], "image": film(i, 64 + 32 * i)}
-            for i in range(n)
-        ]
+        [{"prompt": [{"role": "user", "content": "look closely"}], "image": film(i, 64 + 32 * i)} for i in range(n)]
     )
 
 
@@ -236,5 +233,3 @@ def test_template_meets_trls_checks(tiny):
     assert parsed["content"].strip() == "let me look"
     broken = processor.tokenizer('<tool_call>\n{"name": <|im_end|>')["input_ids"]
     assert "tool_calls" not in checks.parse_response(processor.tokenizer, broken, prefix=prefix)
-
-
