@@ -14,13 +14,14 @@ from PIL import Image
 from bench.errors import DataError
 from bench.items import GENERAL, Item, ItemSet, Picture, read_simulated
 from bench.records import Run
-from bench.summary import FLOOR_ARM, Record
-from bench.tables import NAMES, finding_name
+from bench.summary import FLOOR_ARM, Record, group
+from bench.tables import finding_name
 from vlm.errors import MedVLMError
 from vlm.imaging import read_image
 
 log = logging.getLogger(__name__)
 THUMB_SIDE = 320
+SHORT_NAMES = {"real": "real", "blank": "blank", "shuffled": "other patient", "text": "no image", FLOOR_ARM: "majority"}
 
 
 @dataclass(frozen=True)
@@ -81,9 +82,12 @@ def boxes_for(truth: dict[str, Any], picture: Picture, finding: str) -> tuple[Bo
     views = truth.get("views") or []
     known: dict[str, Any] = views[picture.index].get("boxes", {}) if picture.index < len(views) else {}
     base = finding.rsplit("_", 1)[0]
-    chosen = [name for name in known if name == finding] or [name for name in known if name.startswith(base + "_")]
     if finding == GENERAL:
         chosen = list(known)
+    elif finding in known or finding in truth.get("findings", {}):
+        chosen = [name for name in known if name == finding]
+    else:
+        chosen = [name for name in known if name == base or name.startswith(base + "_")]
     corners = [(name, known[name]) for name in chosen]
     return tuple(Box(finding_name(name), x0, y0, x1 - x0, y1 - y0) for name, (x0, y0, x1, y1) in corners)
 
@@ -118,7 +122,7 @@ def _said(record: Record) -> Said:
             if record[n] is not None
         ]
     css = "majority" if record["arm"] == FLOOR_ARM else record["arm"]
-    return Said(NAMES[record["arm"]], css, text[:300], verdict, ", ".join(notes))
+    return Said(SHORT_NAMES[record["arm"]], css, text[:300], verdict, ", ".join(notes))
 
 
 def load_items(run: Run, data: Path | None = None) -> ItemSet | None:
@@ -139,7 +143,7 @@ def load_items(run: Run, data: Path | None = None) -> ItemSet | None:
 def pick_cases(records: Sequence[Record], items: ItemSet | None, *, run: int = 0, limit: int = 26) -> list[Case]:
     """For each finding one right and one wrong answer with the real image, and a few open questions.
 
-    Cases are the first of their kind in the order of items, so nobody chose them.
+    Cases are the first of their kind whose patient was not shown yet, so nobody chose them.
     """
     if items is None:
         return []
@@ -147,19 +151,22 @@ def pick_cases(records: Sequence[Record], items: ItemSet | None, *, run: int = 0
     by_item: dict[str, list[Record]] = defaultdict(list)
     for record in own:
         by_item[record["item"]].append(record)
-    wanted: dict[tuple[str, bool], Record] = {}
-    free: dict[str, Record] = {}
-    for record in own:
-        if record["arm"] != "real" or record["outcome"] == "failed":
-            continue
-        if record["kind"] == "closed":
-            wanted.setdefault((record["finding"], bool(record["correct"])), record)
-        else:
-            free.setdefault(record["finding"], record)
-    ordered = sorted(wanted, key=lambda key: (list(dict.fromkeys(f for f, _ in wanted)).index(key[0]), not key[1]))
-    chosen = [wanted[key] for key in ordered][: limit - 4] + list(free.values())[:4]
+    asked = [r for r in own if r["arm"] == "real" and r["outcome"] != "failed"]
+    closed = group([r for r in asked if r["kind"] == "closed"], lambda r: r["finding"])
+    free = group([r for r in asked if r["kind"] == "open"], lambda r: r["finding"])
+    pools = [[r for r in rows if r["correct"] is right] for rows in closed.values() for right in (True, False)]
+    shown: set[str] = set()
+    chosen = [_fresh(pool, shown) for pool in pools if pool][: limit - 4]
+    chosen += [_fresh(rows, shown) for rows in free.values()][:4]
     known = {item.key: item for item in items.items}
     return [_case(record, known[record["item"]], by_item[record["item"]], items) for record in chosen]
+
+
+def _fresh(pool: Sequence[Record], shown: set[str]) -> Record:
+    """The first record of a patient that no case has shown yet, else the first."""
+    record = next((r for r in pool if r["patient"] not in shown), pool[0])
+    shown.add(record["patient"])
+    return record
 
 
 def _case(record: Record, item: Item, all_arms: Sequence[Record], items: ItemSet) -> Case:

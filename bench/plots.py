@@ -53,7 +53,7 @@ def forest(summary: Summary) -> str:
     arms = [arm for arm in arm_order(summary) if arm != FLOOR_ARM]
     rows = [row for row in summary.findings if any(row.arms[arm].balanced.known for arm in arms if arm in row.arms)]
     with matplotlib.rc_context(_SETTINGS):
-        figure = Figure(figsize=(5.0, 0.9 + 0.17 * (len(arms) + 1) * max(1, len(rows))), layout="constrained")
+        figure = Figure(figsize=(5.0, 1.0 + 0.115 * (len(arms) + 1) * max(1, len(rows))), layout="constrained")
         figure.patch.set_alpha(0)
         axes = figure.add_subplot()
         axes.patch.set_alpha(0)

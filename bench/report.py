@@ -152,7 +152,8 @@ def _cases(summary: Summary, data: Path | None, limit: int) -> list[Case]:
 
 def _tiles(summary: Summary) -> list[dict[str, str]]:
     def limits(interval: Interval) -> str:
-        return "" if math.isnan(interval.low) else f"{number(interval.low)} to {number(interval.high)}"
+        low, high = number(interval.low), number(interval.high)
+        return "" if low == high else f"{low} to {high}"
 
     tiles = []
     for arm in arm_order(summary):

@@ -227,6 +227,13 @@ def paired_difference(
     return PairedResult(difference, len(a), only_first, only_second, mcnemar_exact(only_first, only_second))
 
 
+def normal_p_value(estimate: float, standard_error: float) -> float:
+    """Two-sided p-value of an estimate against zero, by the normal distribution."""
+    if math.isnan(estimate) or math.isnan(standard_error) or standard_error <= 0:
+        return math.nan
+    return float(2 * stats.norm.sf(abs(estimate) / standard_error))
+
+
 def holm(p_values: Sequence[float]) -> list[float]:
     """Holm's step-down adjustment (Holm 1979) in the order given; NaN stays NaN and is not counted as a test."""
     tested = [i for i, p in enumerate(p_values) if not math.isnan(p)]

@@ -50,7 +50,8 @@ class Finding:
     arms: dict[str, ClosedScores]
     gain: PairedResult | None  # real minus blank, on right or wrong
     balanced_gain: Interval  # real minus blank, on balanced accuracy
-    adjusted_p: float
+    p_value: float  # of the balanced gain
+    adjusted_p: float  # the same, by Holm over findings
     detectable: float
     learnt: bool | None  # None: cannot be said (one class only, or no blank arm)
 
@@ -262,9 +263,9 @@ def summarise_finding(name: str, arms: dict[str, list[Record]], boot: BalancedBo
     share = truth.count("yes") if set(classes) <= {"yes", "no"} else most
     floor = 1 / len(classes) if len(classes) > 1 else math.nan
     gain = paired(real, blank) if real and blank else None
-    balanced_gain, learnt = st.NOTHING, None
+    balanced_gain, p_value, learnt = st.NOTHING, math.nan, None
     if gain is not None and len(classes) > 1:
-        balanced_gain = _balanced_gain(real, blank, scores, boot)
+        balanced_gain, p_value = _balanced_gain(real, blank, scores, boot)
         learnt = scores["real"].balanced.low > floor and balanced_gain.low > 0
     return Finding(
         name=name,
@@ -275,6 +276,7 @@ def summarise_finding(name: str, arms: dict[str, list[Record]], boot: BalancedBo
         arms=scores,
         gain=gain,
         balanced_gain=balanced_gain,
+        p_value=p_value,
         adjusted_p=math.nan,
         detectable=_detectable(real),
         learnt=learnt,
@@ -283,20 +285,20 @@ def summarise_finding(name: str, arms: dict[str, list[Record]], boot: BalancedBo
 
 def _balanced_gain(
     real: list[Record], blank: list[Record], scores: dict[str, ClosedScores], boot: BalancedBootstrap
-) -> Interval:
-    """Real minus blank on balanced accuracy, by the paired cluster bootstrap.
+) -> tuple[Interval, float]:
+    """Real minus blank on balanced accuracy, by the paired cluster bootstrap, and its two-sided p-value.
 
     The bootstrap loses its width where one arm is constant and the other always right; variance recovery for two
     independent arms (MOVER) stands in there: it does not, and errs on the careful side for paired arms.
     """
     (value_a, draws_a), (value_b, draws_b) = boot.balanced_draws(real), boot.balanced_draws(blank)
-    by_draws = st.percentile_interval(value_a - value_b, draws_a - draws_b)
+    gain, draws_R = value_a - value_b, draws_a - draws_b
+    if _spread(draws_R) > 0:
+        return st.percentile_interval(gain, draws_R), st.normal_p_value(gain, float(np.nanstd(draws_R)))
     a, b = scores["real"].balanced, scores["blank"].balanced
-    if _spread(draws_a - draws_b) > 0:
-        return by_draws
-    low = by_draws.value - math.hypot(a.value - a.low, b.high - b.value)
-    high = by_draws.value + math.hypot(a.high - a.value, b.value - b.low)
-    return Interval(by_draws.value, low, high)
+    low = gain - math.hypot(a.value - a.low, b.high - b.value)
+    high = gain + math.hypot(a.high - a.value, b.value - b.low)
+    return Interval(gain, low, high), st.normal_p_value(gain, (gain - low) / 1.96)
 
 
 def _detectable(records: Sequence[Record]) -> float:
@@ -386,7 +388,7 @@ def summarise(runs: Sequence[Run]) -> Summary:
         for name in names
     ]
     counted = [row.name for row in rows if not math.isnan(row.floor)]
-    adjusted = st.holm([row.gain.p_value if row.gain else math.nan for row in rows])
+    adjusted = st.holm([row.p_value for row in rows])
     rows = [replace(row, adjusted_p=p) for row, p in zip(rows, adjusted, strict=True)]
     common = shared_items(by_arm)
     gains, tests = _gains(common, counted, boot)

@@ -29,6 +29,11 @@ def with_interval(interval: Interval, digits: int = 2) -> str:
     return f"{number(interval.value, digits)} ({number(interval.low, digits)} to {number(interval.high, digits)})"
 
 
+def count(n: int, runs: int) -> str:
+    """A number of answers, as questions times seeds where it is that."""
+    return f"{n // runs} × {runs}" if runs > 1 and n % runs == 0 else str(n)
+
+
 def p_text(p: float) -> str:
     """A p-value as it is printed."""
     return "–" if math.isnan(p) else "< 0.001" if p < 0.001 else f"{p:.3f}"
@@ -93,11 +98,26 @@ def arm_rows(summary: Summary) -> list[list[str]]:
         counts = [str(o.outcomes[name]) for name in OUTCOMES]
         band = f"{number(o.band[0])} to {number(o.band[1])}"
         scores = [with_interval(o.by_finding), with_interval(o.pooled), with_interval(o.accuracy)]
-        rows.append([NAMES[arm], str(o.n), *scores, *counts, band])
+        against = (
+            [with_interval(summary.gains[arm]), p_text(summary.tests[arm].p_value)]
+            if arm in summary.gains
+            else ["", ""]
+        )
+        rows.append([NAMES[arm], count(o.n, len(summary.runs)), *scores, *against, *counts, band])
     return rows
 
 
-ARM_HEAD = ["arm", "questions", "balanced, mean of findings", "balanced, yes-no pooled", "accuracy", *OUTCOMES, "band"]
+ARM_HEAD = [
+    "arm",
+    "questions",
+    "balanced, mean of findings",
+    "balanced, yes-no pooled",
+    "accuracy",
+    "real minus it, balanced",
+    "p (McNemar)",
+    *OUTCOMES,
+    "band",
+]
 
 
 def finding_rows(summary: Summary) -> list[list[str]]:
@@ -118,7 +138,7 @@ def finding_rows(summary: Summary) -> list[list[str]]:
                 number(real.specificity.value),
                 number(real.matthews),
                 p_text(row.adjusted_p),
-                f"{real.n} ({real.patients})",
+                f"{count(real.n, len(summary.runs))} ({real.patients})",
                 number(row.prevalence),
                 f"{row.majority} {number(row.floor_accuracy)}",
                 number(row.detectable),
@@ -151,8 +171,13 @@ def finding_head(summary: Summary) -> list[str]:
 def open_rows(summary: Summary) -> list[list[str]]:
     """Cells of the table of open questions, arm by arm."""
     return [
-        [NAMES[arm], str(o.n), with_interval(o.f1), *map(with_interval, (o.exact, o.size, o.ratio, o.side, o.zone))]
-        for arm, o in summary.open_overall.items()
+        [
+            NAMES[arm],
+            count(o.n, len(summary.runs)),
+            with_interval(o.f1),
+            *map(with_interval, (o.exact, o.size, o.ratio, o.side, o.zone)),
+        ]
+        for arm, o in sorted(summary.open_overall.items(), key=lambda pair: list(NAMES).index(pair[0]))
     ]
 
 
