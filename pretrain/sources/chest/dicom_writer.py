@@ -31,7 +31,7 @@ TRANSFER_SYNTAXES = (
     JPEGLSLossless,
     JPEG2000Lossless,
 )
-ENCODERS = {RLELossless: "pydicom", JPEGLSLossless: "pyjpegls", JPEG2000Lossless: "pylibjpeg"}
+ENCODERS = {RLELossless: "gdcm", JPEGLSLossless: "pyjpegls", JPEG2000Lossless: "pylibjpeg"}
 ROOT_UID = "2.25."
 VIEW_CODES = {
     "PA": ("272479007", "postero-anterior"),

@@ -138,7 +138,8 @@ class Outline:
     @property
     def half_extent(self) -> np.ndarray:
         """Half width and half height of the outline, mm in the patient plane."""
-        return np.sqrt(np.diag(np.linalg.inv(self.form)))
+        (a, b), (_, c) = self.form
+        return np.sqrt(np.array([c, a]) / (a * c - b * b))
 
 
 def outline(body: Ellipsoid, view: View) -> Outline:
@@ -149,9 +150,10 @@ def outline(body: Ellipsoid, view: View) -> Outline:
     q = inv.T @ p
     quad = inv.T @ inv
     disc = np.outer(q, q) - (p @ p - 1) * quad
-    centre = np.linalg.solve(disc[:2, :2], -disc[:2, 2])
-    h = np.array([centre[0], centre[1], 1.0])
-    gain = float(h @ disc @ h)
+    (a, b, e), (_, c, f), (_, _, g) = disc
+    det = a * c - b * b
+    centre = np.array([b * f - c * e, b * e - a * f]) / det
+    gain = float(g + e * centre[0] + f * centre[1])
     return Outline(centre * d, -disc[:2, :2] / (gain * d * d), gain, quad, q)
 
 

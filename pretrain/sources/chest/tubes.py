@@ -15,6 +15,7 @@ import numpy as np
 from .projection import View
 
 MAX_OBLIQUITY = 4.0  # a tube seen nearly end-on is limited to this many diameters
+BATCH = 1 << 20  # pixels of tubes drawn at once
 MIN_HALF_PX = 0.45  # thinner tubes are drawn this wide and as much fainter
 
 
@@ -110,39 +111,78 @@ def add_tubes(image: np.ndarray, tubes: list[Tube], view: View) -> None:
     if not tubes:
         return
     seg = _segments(tubes, view)
-    lo = np.minimum(seg[:, 0:2], seg[:, 2:4]) - seg[:, 10:11]
-    hi = np.maximum(seg[:, 0:2], seg[:, 2:4]) + seg[:, 10:11]
-    inside = (hi[:, 0] >= 0) & (hi[:, 1] >= 0) & (lo[:, 0] <= view.cols - 1) & (lo[:, 1] <= view.rows - 1)
-    inside &= (seg[:, 11] != 0) | (seg[:, 13] != 0)
-    seg, lo, hi = seg[inside], np.floor(lo[inside]).astype(np.int32), np.ceil(hi[inside]).astype(np.int32)
-    size = hi - lo + 1
-    height, width = _size_class(size[:, 1]), _size_class(size[:, 0])
-    key = height.astype(np.int64) * 100_000 + width
-    total = np.zeros(image.size, np.float64)
-    for k in np.unique(key):
-        pick = key == k
-        _splat(total, seg[pick], lo[pick], int(k // 100_000), int(k % 100_000), view)
-    image += total.reshape(image.shape).astype(np.float32)
+    seg = seg[(seg[:, 11] != 0) | (seg[:, 13] != 0)]
+    rows = _spans(seg, view)
+    ends = np.cumsum(rows.count)
+    start = 0
+    while start < len(ends):  # a batch of rows at a time
+        stop = int(np.searchsorted(ends, (ends[start - 1] if start else 0) + BATCH, side="right"))
+        stop = max(stop, start + 1)
+        at, value = _draw(rows.part(start, stop), view.cols)
+        total = np.bincount(at, weights=value, minlength=image.size)
+        image += total.reshape(image.shape).astype(np.float32)
+        start = stop
 
 
-def _size_class(n: np.ndarray) -> np.ndarray:
-    """Round patch sides up to a few sizes, so that pieces are drawn in large batches."""
-    steps = np.unique(np.ceil(4 * 1.4 ** np.arange(24)).astype(np.int64))
-    return steps[np.minimum(np.searchsorted(steps, n), len(steps) - 1)]
+@dataclass
+class _Rows:
+    """One entry per piece and film row it crosses: where the run of pixels starts, how long it is, and the
+    three linear forms of the piece (across, past its start, before its end) at the first pixel and per pixel."""
+
+    first: np.ndarray
+    count: np.ndarray
+    forms: np.ndarray  # (n, 3)
+    steps: np.ndarray  # (n, 3)
+    paint: np.ndarray  # (n, 3): peak, core, peak of the core
+
+    def part(self, a: int, b: int) -> _Rows:
+        return _Rows(self.first[a:b], self.count[a:b], self.forms[a:b], self.steps[a:b], self.paint[a:b])
 
 
-def _splat(total: np.ndarray, seg: np.ndarray, lo: np.ndarray, kh: int, kw: int, view: View) -> None:
-    c = [seg[:, i][:, None, None] for i in range(14)]
-    x = (lo[:, 0:1] + np.arange(kw, dtype=np.int32))[:, None, :]
-    y = (lo[:, 1:2] + np.arange(kh, dtype=np.int32))[:, :, None]
-    xf, yf = x.astype(np.float32), y.astype(np.float32)
-    across = ((yf - c[1]) * c[4] / c[10]) - ((xf - c[0]) * c[5] / c[10])
+def _spans(seg: np.ndarray, view: View) -> _Rows:
+    """Cut every piece into runs of pixels: the row's overlap with the strip and with both ends."""
+    low = np.clip(np.floor(np.minimum(seg[:, 1], seg[:, 3]) - seg[:, 10]), 0, view.rows)
+    high = np.clip(np.ceil(np.maximum(seg[:, 1], seg[:, 3]) + seg[:, 10]) + 1, 0, view.rows)
+    tall = np.maximum(high - low, 0).astype(np.intp)
+    piece = np.repeat(np.arange(len(seg)), tall)
+    y = low[piece] + (np.arange(len(piece)) - np.repeat(np.cumsum(tall) - tall, tall)).astype(np.float32)
+    x0, y0, x1, y1, tx, ty, ax, ay, bx, by, width = seg[piece, :11].T
+    steps = np.stack([-ty / width, ax, -bx], axis=1)
+    zero = np.stack(
+        [((y - y0) * tx + x0 * ty) / width, (y - y0) * ay - x0 * ax + 0.5, (y1 - y) * by + x1 * bx + 0.5], 1
+    )
+    left = np.maximum(np.minimum(x0, x1) - width, 0)
+    right = np.minimum(np.maximum(x0, x1) + width, view.cols - 1)
+    for slope, level in (
+        (steps[:, 0], zero[:, 0] + 1),
+        (-steps[:, 0], 1 - zero[:, 0]),
+        (steps[:, 1], zero[:, 1]),
+        (steps[:, 2], zero[:, 2]),
+    ):  # slope x + level >= 0
+        root = -level / np.where(np.abs(slope) < 1e-6, 1.0, slope)
+        left = np.where(slope > 1e-6, np.maximum(left, root), left)
+        right = np.where(slope < -1e-6, np.minimum(right, root), right)
+        right = np.where((np.abs(slope) <= 1e-6) & (level < 0), -1.0, right)
+    first = np.ceil(left).astype(np.intp)
+    count = np.maximum(np.floor(right).astype(np.intp) - first + 1, 0)
+    some = count > 0
+    first, steps = first[some], steps[some]
+    forms = zero[some] + steps * first[:, None].astype(np.float32)
+    return _Rows(y[some].astype(np.intp) * view.cols + first, count[some], forms, steps, seg[piece[some], 11:14])
+
+
+def _draw(rows: _Rows, cols: int) -> tuple[np.ndarray, np.ndarray]:
+    """Flat pixel numbers and values of all runs."""
+    run = np.repeat(np.arange(len(rows.count)), rows.count)
+    along = np.arange(len(run)) - np.repeat(np.cumsum(rows.count) - rows.count, rows.count)
+    k = along.astype(np.float32)
+    across = rows.steps[:, 0][run] * k + rows.forms[:, 0][run]
     np.square(across, out=across)
-    value = np.sqrt(np.maximum(1 - across, 0)) * c[11]
-    if np.any(seg[:, 13]):
-        value += np.sqrt(np.maximum(1 - across / c[12] ** 2, 0)) * (c[13] * c[12])
-    value *= np.clip((xf - c[0]) * c[6] + ((yf - c[1]) * c[7] + 0.5), 0, 1)
-    value *= np.clip((c[2] - xf) * c[8] + ((c[3] - yf) * c[9] + 0.5), 0, 1)
-    value *= ((x >= 0) & (x < view.cols)) & ((y >= 0) & (y < view.rows))
-    index = np.clip(y, 0, view.rows - 1) * view.cols + np.clip(x, 0, view.cols - 1)
-    total += np.bincount(index.ravel(), weights=value.ravel(), minlength=total.size)
+    value = np.sqrt(np.maximum(1 - across, 0)) * rows.paint[:, 0][run]
+    hollow = np.flatnonzero(rows.paint[:, 2][run])
+    at = run[hollow]
+    core = rows.paint[:, 1][at]
+    value[hollow] += np.sqrt(np.maximum(1 - across[hollow] / core**2, 0)) * (rows.paint[:, 2][at] * core)
+    for end in (1, 2):
+        value *= np.clip(rows.steps[:, end][run] * k + rows.forms[:, end][run], 0, 1)
+    return rows.first[run] + along, value
