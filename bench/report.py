@@ -226,7 +226,10 @@ def _card(run: Run) -> dict[str, Any]:
         ("sampling", ", ".join(f"{key} {value}" for key, value in sampling.items())),
         ("parser, scorer", f"{card['parser']}, {card['scorer']}"),
         ("requests, failures", f"{card['counts']['requests']} sent, {card['counts']['failed']} without a reply"),
-        ("time", f"{card['started']} to {card['finished']}, {card['wall_s']:.0f} s of asking"),
+        (
+            "time",
+            f"{card['started']} to {card['finished']}, {card['wall_s']:.0f} s of asking since it was last taken up",
+        ),
         ("software", ", ".join(f"{name} {version}" for name, version in card["software"].items())),
         ("machine", ", ".join(f"{value} {name}" for name, value in card["machine"].items())),
     ]

@@ -88,7 +88,7 @@ class Overall:
     pooled: Interval  # balanced accuracy of all yes-no questions together
     accuracy: Interval
     outcomes: dict[str, int]
-    band: tuple[float, float]  # accuracy if every unread or failed answer were wrong, and if it were right
+    band: tuple[float, float]  # `by_finding` if every unread or failed answer were wrong, and if it were right
     n: int
 
 
@@ -209,7 +209,7 @@ class BalancedBootstrap:
         return float(np.mean([value for value, _ in parts])), np.mean([draws for _, draws in parts], axis=0)
 
     def mean_over_findings(self, records: Sequence[Record], findings: Sequence[str]) -> tuple[float, np.ndarray]:
-        """Mean over findings of balanced accuracy, and its draws (findings without both classes in a draw sit out)."""
+        """Mean over findings of balanced accuracy, and its draws; a finding without two classes sits out."""
         groups = group(records, lambda r: r["finding"])
         parts = [self.balanced_draws(groups.get(finding, [])) for finding in findings]
         if not parts:
@@ -219,7 +219,8 @@ class BalancedBootstrap:
         mean_R = np.divide(
             np.nansum(draws_FR, axis=0), counts_R, out=np.full(len(counts_R), np.nan), where=counts_R > 0
         )
-        return float(np.mean([value for value, _ in parts])), mean_R
+        values = [value for value, _ in parts if not math.isnan(value)]
+        return float(np.mean(values)) if values else math.nan, mean_R
 
 
 def group(records: Sequence[Record], key: Callable[[Record], str]) -> dict[str, list[Record]]:
@@ -256,7 +257,7 @@ def summarise_finding(name: str, arms: dict[str, list[Record]], boot: BalancedBo
     """One finding's row. Learnt: the real arm's interval lies above the floor, and the gain over blank above zero."""
     common = shared_items(arms)
     real, blank = common.get("real", []), common.get("blank", [])
-    truth = [r["truth"] for r in common[FLOOR_ARM]]
+    truth = [r["truth"] for r in arms[FLOOR_ARM]]
     classes = sorted(set(truth))
     scores = {arm: closed_scores(rows) for arm, rows in common.items()}
     most = max((truth.count(c) for c in classes), default=0)
@@ -264,13 +265,13 @@ def summarise_finding(name: str, arms: dict[str, list[Record]], boot: BalancedBo
     floor = 1 / len(classes) if len(classes) > 1 else math.nan
     gain = paired(real, blank) if real and blank else None
     balanced_gain, p_value, learnt = st.NOTHING, math.nan, None
-    if gain is not None and len(classes) > 1:
+    if gain is not None and scores["real"].balanced.known:
         balanced_gain, p_value = _balanced_gain(real, blank, scores, boot)
         learnt = scores["real"].balanced.low > floor and balanced_gain.low > 0
     return Finding(
         name=name,
         prevalence=share / len(truth) if truth else math.nan,
-        majority=str(common[FLOOR_ARM][0]["value"]) if common[FLOOR_ARM] else "",
+        majority=str(arms[FLOOR_ARM][0]["value"]),
         floor=floor,
         floor_accuracy=scores[FLOOR_ARM].accuracy.value,
         arms=scores,
@@ -357,15 +358,16 @@ def summarise_arm(records: Sequence[Record], findings: Sequence[str], boot: Bala
     """One arm over all closed questions. `records` may hold failed ones: they move the band only."""
     scored = _scored(records)
     yes_no = [r for r in scored if set(r["options"]) == {"yes", "no"}]
-    right = sum(bool(r["correct"]) for r in scored)
-    unread = sum(r["outcome"] != "answer" for r in records)
-    n = max(1, len(records))
+    low, high = (
+        boot.mean_over_findings([{**r, "correct": right(r)} for r in records], findings)[0]
+        for right in (lambda r: r.get("correct", False), lambda r: r.get("correct", False) or r["outcome"] != "answer")
+    )
     return Overall(
         by_finding=_with_width(boot.mean_over_findings(scored, findings), scored, findings),
         pooled=st.percentile_interval(*boot.balanced_draws(yes_no)),
         accuracy=_recall(scored),
         outcomes={o: sum(r["outcome"] == o for r in records) for o in OUTCOMES},
-        band=(right / n, (right + unread) / n),
+        band=(low, high),
         n=len(records),
     )
 
