@@ -47,14 +47,36 @@ def derange(owners: Sequence[str], seed: int, what: str = "images") -> list[int]
     return out
 
 
+def shuffle_strata(items: Sequence[Item]) -> dict[str, list[Picture]]:
+    """The images that are asked about, by view: the groups within which images are exchanged.
+
+    A view too rare to be exchanged within (one patient has more than half of it) joins the largest other one; the
+    name of that group then lists both.
+    """
+    strata: dict[str, list[Picture]] = defaultdict(list)
+    for picture in sorted({p for item in items for p in item.images}, key=lambda p: str(p.path)):
+        strata[picture.view].append(picture)
+    while len(strata) > 1:
+        rare = [view for view in sorted(strata) if not _can_exchange(strata[view])]
+        if not rare:
+            break
+        largest = max((view for view in strata if view != rare[0]), key=lambda view: (len(strata[view]), view))
+        strata[f"{largest}+{rare[0]}"] = strata.pop(largest) + strata.pop(rare[0])
+    return dict(sorted(strata.items()))
+
+
+def _can_exchange(pictures: Sequence[Picture]) -> bool:
+    return 2 * max(Counter(p.patient for p in pictures).values()) <= len(pictures)
+
+
 def shuffled_pictures(items: Sequence[Item], seed: int) -> dict[Picture, Picture]:
-    """For every image that is asked about, the image of another patient in the same view."""
-    by_view: dict[str, list[Picture]] = defaultdict(list)
-    for picture in dict.fromkeys(picture for item in items for picture in item.images):
-        by_view[picture.view].append(picture)
+    """For every image that is asked about, the image of another patient in the same view (see `shuffle_strata`).
+
+    Raises:
+        DataError: when no such exchange exists.
+    """
     swap: dict[Picture, Picture] = {}
-    for view in sorted(by_view):
-        pictures = sorted(by_view[view], key=lambda picture: str(picture.path))
-        places = derange([picture.patient for picture in pictures], seed, f"images of view '{view}'")
+    for view, pictures in shuffle_strata(items).items():
+        places = derange([picture.patient for picture in pictures], seed, f"images of view {view}")
         swap.update({picture: pictures[place] for picture, place in zip(pictures, places, strict=True)})
     return swap

@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bench.arms import ARMS, Arm
+from bench.arms import ARMS, Arm, shuffle_strata
 from bench.client import ChatClient, Patience
 from bench.errors import BenchError, RunError
 from bench.items import Asked, ItemSet, read_simulated
@@ -201,6 +201,7 @@ def _open_card(
             "licence": items.licence,
         },
         "floor": _floor(items),
+        "merged_views": _merged_views(items, settings),
         "identity": identity,
         "parser": PARSER_VERSION,
         "scorer": SCORER_VERSION,
@@ -235,6 +236,16 @@ def _floor(items: ItemSet) -> dict[str, Any]:
         "open": majority_answers([(row.finding, row.answer) for row in free]),
         "open_by_question": majority_answers([(row.question, row.answer) for row in free]),
     }
+
+
+def _merged_views(items: ItemSet, settings: MeasureSettings) -> list[str]:
+    """Views too rare to exchange images within, with the view that they were put to."""
+    if "shuffled" not in settings.arms:
+        return []
+    merged = [name for name in shuffle_strata(items.items) if "+" in name]
+    if merged:
+        log.warning("views with too few patients share one pool in the arm 'shuffled': %s", ", ".join(merged))
+    return merged
 
 
 def _finish(

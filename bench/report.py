@@ -212,6 +212,7 @@ def _method(summary: Summary) -> str:
 def _card(run: Run) -> dict[str, Any]:
     card, data, settings = run.card, run.card["data"], run.card["settings"]
     sampling = settings["sampling"]
+    merged = f"; views put together for it: {', '.join(card['merged_views'])}" if card["merged_views"] else ""
     rows = [
         ("model", card["model"]),
         ("weights, SHA-256", card["weights_sha256"] or "not given"),
@@ -220,7 +221,7 @@ def _card(run: Run) -> dict[str, Any]:
         ("data", f"{data['name']}, {data['split']}: {data['items']} questions, {data['patients']} patients"),
         ("manifest, SHA-256", data["manifest_sha256"]),
         ("licence", data["licence"]),
-        ("arms", ", ".join(settings["arms"]) + f"; shuffle seed {settings['shuffle_seed']}"),
+        ("arms", ", ".join(settings["arms"]) + f"; shuffle seed {settings['shuffle_seed']}{merged}"),
         ("images sent as", settings["image_format"] + _side(settings["longest_side"])),
         ("instruction", settings["instruction"] or "none: the question alone"),
         ("sampling", ", ".join(f"{key} {value}" for key, value in sampling.items())),

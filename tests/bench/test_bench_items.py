@@ -3,13 +3,14 @@
 import json
 import shutil
 from collections import Counter
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.arms import derange, shuffled_pictures
+from bench.arms import derange, shuffle_strata, shuffled_pictures
 from bench.errors import DataError
 from bench.items import read_simulated
 from bench.runner import plan_asks
@@ -89,6 +90,18 @@ def test_shuffled_images_keep_their_view(films):
     assert all(a.view == b.view and a.patient != b.patient for a, b in swap.items())
     assert set(swap) == set(swap.values()) == {p for item in items for p in item.images}
     assert swap != shuffled_pictures(items, seed=1)
+
+
+def test_a_rare_view_joins_the_largest_one(films):
+    items = list(read_simulated(films.folder).items)
+    lone = replace(items[0].images[0], view="AP")
+    items[0] = replace(items[0], images=(lone,))
+    strata = shuffle_strata(items)
+    assert list(strata) == ["LL", "PA+AP"] and lone in strata["PA+AP"]
+    swap = shuffled_pictures(items, seed=0)
+    assert all(a.patient != b.patient for a, b in swap.items()) and swap[lone].view == "PA"
+    with pytest.raises(DataError, match="one patient has"):
+        shuffled_pictures([item for item in items if item.cluster == "p003"], seed=0)
 
 
 def test_questions_about_one_image_stand_together(films):
