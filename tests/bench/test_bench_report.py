@@ -10,6 +10,7 @@ import sys
 from html.parser import HTMLParser
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from bench.client import Patience
@@ -17,7 +18,7 @@ from bench.errors import RunError
 from bench.measure import MeasureSettings, measure
 from bench.records import read_run
 from bench.report import Section, load_summaries, write_report
-from bench.summary import FLOOR_ARM, compare, summarise
+from bench.summary import FLOOR_ARM, BalancedBootstrap, compare, summarise, summarise_finding
 from bench.tables import number, verdict
 
 QUICK = Patience(attempts=3, first_pause_s=0.01, longest_pause_s=0.05, timeout_s=20)
@@ -210,3 +211,29 @@ def test_commands(films, serve, tmp_path):
 def test_help_has_examples(command):
     shown = run_command(command, "--help")
     assert shown.returncode == 0 and f"medvlm bench {command}" in shown.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("accuracy", "low", "high"), [(0.5, 0.0, 0.06), (0.8, 0.9, 1.0)])
+def test_how_often_a_finding_is_called_learnt(accuracy, low, high):
+    """Through the real summary: 60 questions of 60 patients, a blank arm that always says no."""
+    rng = np.random.default_rng(0)
+    other = {"yes": "no", "no": "yes"}
+
+    def record(number: int, truth: str, value: str) -> dict:
+        base = {"item": str(number), "run": 0, "patient": str(number), "finding": "x", "kind": "closed"}
+        scored = {"outcome": "answer", "options": ["yes", "no"], "truth": truth, "value": value}
+        return {**base, **scored, "correct": value == truth}
+
+    called = 0
+    for _ in range(300):
+        truth = [("yes", "no")[int(rng.integers(2))] for _ in range(60)]
+        said = [t if rng.random() < accuracy else other[t] for t in truth]
+        arms = {
+            "real": [record(i, t, v) for i, (t, v) in enumerate(zip(truth, said))],
+            "blank": [record(i, t, "no") for i, t in enumerate(truth)],
+            FLOOR_ARM: [record(i, t, "no") for i, t in enumerate(truth)],
+        }
+        draws = BalancedBootstrap([r for rows in arms.values() for r in rows], draws=300)
+        called += bool(summarise_finding("x", arms, draws).learnt)
+    assert low <= called / 300 <= high
