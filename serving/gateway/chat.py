@@ -137,12 +137,15 @@ class ChatService:
         side = self._gateway.settings.limits.image_side
         if image.detail == "low":
             side = min(side, LOW_DETAIL_SIDE)
+        sha256 = None
         if isinstance(image.source, InlineImage):
             data = image.source.data
         else:
-            data = self._gateway.uploads.get(caller.name, image.source.file_id, f"{image.param}.url").data
+            upload = self._gateway.uploads.get(caller.name, image.source.file_id, f"{image.param}.url")
+            data, sha256 = upload.data, upload.sha256
+        drawing = Drawing(image.window, image.frame, side)
         try:
-            return await self._gateway.images.picture(caller.name, data, Drawing(image.window, image.frame, side))
+            return await self._gateway.images.picture(caller.name, data, drawing, sha256)
         except GatewayError as error:
             # The same refusal may be raised to several waiters: each gets its own, with its own place.
             raise GatewayError(

@@ -44,10 +44,13 @@ class Engine:
         self._models: list[dict[str, Any]] = []
         self._models_time = float("-inf")
         self._models_lock = asyncio.Lock()
+        self._renewal: asyncio.Task[None] | None = None
         self._ready = False
         self._ready_time = float("-inf")
 
     async def close(self) -> None:
+        if self._renewal is not None:
+            self._renewal.cancel()
         await self._session.close()
 
     async def ready(self) -> bool:
@@ -66,18 +69,32 @@ class Engine:
     async def models(self, *, needed: str | None = None) -> list[dict[str, Any]]:
         """The models that the engine serves, `id` and `max_model_len` only: its list names folders of this machine.
 
-        Asked again every ten seconds, and when `needed` is missing.
+        An old list is given at once and renewed behind the request's back, so that an engine too busy to list its
+        models still gets requests. Without a list, or with `needed` not on it, the engine is waited for.
 
         Raises:
             GatewayError: 503 when the engine does not answer.
         """
+        age = time.monotonic() - self._models_time
+        missing = needed is not None and all(model["id"] != needed for model in self._models)
+        if not self._models or (missing and age > MODELS_RETRY_SECONDS):
+            await self._renew_models()
+        elif age > MODELS_SECONDS and (self._renewal is None or self._renewal.done()):
+            self._renewal = asyncio.create_task(self._try_renewal())
+        return self._models
+
+    async def _renew_models(self) -> None:
+        before = self._models_time
         async with self._models_lock:
-            age = time.monotonic() - self._models_time
-            missing = needed is not None and all(model["id"] != needed for model in self._models)
-            if age > MODELS_SECONDS or (missing and age > MODELS_RETRY_SECONDS) or not self._models:
+            if self._models_time == before:  # else somebody else has, while this one waited
                 self._models = await self._fetch_models()
                 self._models_time = time.monotonic()
-        return self._models
+
+    async def _try_renewal(self) -> None:
+        try:
+            await self._renew_models()
+        except GatewayError as error:
+            log.info("models_not_renewed", extra={"data": {"code": error.code}})
 
     async def _fetch_models(self) -> list[dict[str, Any]]:
         try:

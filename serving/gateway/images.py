@@ -6,7 +6,6 @@ A picture reaches the engine only as a PNG that was encoded here from pixels tha
 from __future__ import annotations
 
 import asyncio
-import base64
 import hashlib
 import time
 from collections import OrderedDict, defaultdict
@@ -17,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pybase64
 
 from serving.gateway.errors import GatewayError, retry_later
 from serving.gateway.metrics import Metrics
@@ -87,13 +87,16 @@ class ImageService:
             *(loop.run_in_executor(self._threads, *work) for _ in range(self._worker_count)), return_exceptions=True
         )
 
-    async def picture(self, caller: str, data: bytes, drawing: Drawing) -> Picture:
+    async def picture(self, caller: str, data: bytes, drawing: Drawing, sha256: str | None = None) -> Picture:
         """Decode and draw `data`, or give the same caller's earlier picture of it.
+
+        Args:
+            sha256: of `data`, when it is known.
 
         Raises:
             GatewayError: 413, 415, 422 or 400 as the file deserves; 503 when too many wait.
         """
-        sha256 = await _digest(data)
+        sha256 = sha256 or await _digest(data)
         key = (caller, sha256, drawing)
         if found := self._cache.get(key):
             self._metrics.images.labels(cache="hit").inc()
@@ -137,7 +140,7 @@ class ImageService:
         """Runs in a worker thread; the bytes are decoded in its child process."""
         image = read_image(data, frame=drawing.frame, limits=self._limits)  # in a child of vlm.imaging's pool
         picture = draw(image, _window(drawing.window), drawing.side)
-        url = "data:image/png;base64," + base64.b64encode(as_png(picture)).decode("ascii")
+        url = "data:image/png;base64," + pybase64.b64encode_as_string(as_png(picture))
         return Picture(url, picture.shape[0], picture.shape[1], sha256, _about(image))
 
     def close(self) -> None:

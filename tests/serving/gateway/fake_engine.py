@@ -37,6 +37,7 @@ class FakeEngine:
     aborts: int = 0
     port: int = 0
     decode_images: bool = True
+    think: float = 0.0  # seconds before each answer begins
 
     @property
     def url(self) -> str:
@@ -75,6 +76,8 @@ class FakeEngine:
         if request.headers.get("authorization") != f"Bearer {KEY}":
             return JSONResponse({"error": "Unauthorized"}, 401)
         body = await request.json()
+        if self.think:
+            await asyncio.sleep(self.think)
         self.bodies.append(body)
         del self.bodies[:-50]
         self.headers.append(dict(request.headers))
