@@ -73,14 +73,15 @@ class SimulatedFolder:
         report = row.get("report") or {}
         masks = row.get("masks") or []
         kept = ("qa", "truth", "views", "report")
+        key = row["study"] if row["patient"] in row["study"] else f"{row['patient']}-{row['study']}"
         return Study(
-            key=f"{row['patient']}-{row['study']}" if row["patient"] not in row["study"] else row["study"],
+            key=key,
             where=where,
             images=tuple(self.folder / image for image in row["images"]),
             report=Report(report.get("findings", ""), report.get("impression", "")),
             questions=questions,
             patient=row["patient"],
-            study=row["study"],
+            study=key,
             masks={i: self.folder / mask for i, mask in enumerate(masks) if mask},
             split=split,
             entities=tuple(row.get("entities") or _findings(row.get("truth"))),

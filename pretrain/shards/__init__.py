@@ -15,7 +15,7 @@ from pretrain.shards.index import Index, IndexRow, ShardSet
 from pretrain.shards.lengths import Lengths, estimated_lengths, measure_lengths
 from pretrain.shards.packing import PackCollate, PackPlan
 from pretrain.shards.plan import Plan, SampleRef, order_digest
-from pretrain.shards.reader import ShardReader
+from pretrain.shards.reader import PlanReader, ShardReader
 from pretrain.shards.writer import DatasetInfo, ShardWriter
 
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ __all__ = [
     "Plan",
     "PlanDataset",
     "PlanMismatchError",
+    "PlanReader",
     "PlanSampler",
     "SampleRef",
     "ShardError",

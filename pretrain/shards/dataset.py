@@ -11,7 +11,7 @@ from torch.utils.data import Dataset, Sampler
 
 from pretrain.shards.packing import PackPlan
 from pretrain.shards.plan import Plan
-from pretrain.shards.reader import ShardReader
+from pretrain.shards.reader import PlanReader
 
 
 class PlanDataset(Dataset):
@@ -36,7 +36,7 @@ class PlanDataset(Dataset):
     ):
         self.plan, self.transform, self.start = plan, transform, start
         self.length = plan.epoch_length() if length is None else length
-        self.readers = [ShardReader(source, verify=verify) for source in plan.sources]
+        self.reader = PlanReader(plan, verify=verify)
 
     def __len__(self) -> int:
         return self.length
@@ -44,8 +44,7 @@ class PlanDataset(Dataset):
     def __getitem__(self, i: int) -> Any:
         if not 0 <= i < self.length:
             raise IndexError(f"item {i} of {self.length}")
-        ref = self.plan.sample(self.start + i)
-        sample = self.readers[ref.source].sample(ref.record)
+        sample = self.reader.sample(self.start + i)
         return sample if self.transform is None else self.transform(sample)
 
 

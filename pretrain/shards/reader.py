@@ -11,6 +11,7 @@ from pretrain.shards.index import ShardSet
 from pretrain.shards.tar import unpack_record
 
 if TYPE_CHECKING:
+    from pretrain.shards.plan import Plan
     from vlm.sample import Sample
 
 _OPEN_FILES = 128
@@ -90,10 +91,13 @@ class ShardReader:
     def __iter__(self) -> "Iterator[Sample]":
         return (self.sample(n) for n in range(len(self)))
 
-    def prefetch(self, shard: int) -> None:
-        """Ask the system to read a shard ahead; a hint that costs nothing."""
+    def prefetch(self, n: int) -> None:
+        """Ask the system to fetch record ``n`` from the disk meanwhile; a hint, free where the record is in memory."""
         if hasattr(os, "posix_fadvise"):
-            os.posix_fadvise(self._file(shard), 0, 0, os.POSIX_FADV_WILLNEED)
+            shard, row = self.shards.locate(n)
+            index = self.shards.indexes[shard]
+            place, size = int(index.offset[row]), int(index.size[row])
+            os.posix_fadvise(self._file(shard), place, size, os.POSIX_FADV_WILLNEED)
 
     def _key(self, n: int) -> str:
         shard, row = self.shards.locate(n)
@@ -113,3 +117,44 @@ class ShardReader:
                 raise ShardError(f"{self._where(shard)} was removed while it was being read: restore it") from None
             self._files[shard] = handle
         return handle
+
+
+class PlanReader:
+    """Reads by position in a plan, and has the system fetch what comes next.
+
+    Args:
+        plan: the order.
+        verify: see :class:`ShardReader`.
+        read_ahead: positions; 0 for none, as where several ranks take turns and each needs only its own.
+    """
+
+    def __init__(self, plan: "Plan", *, verify: bool = True, read_ahead: int = 32):
+        self.plan, self.read_ahead = plan, read_ahead
+        self.readers = [ShardReader(source, verify=verify) for source in plan.sources]
+        self._asked = 0
+
+    def raw(self, t: int) -> bytes:
+        """Bytes of the record at position ``t``."""
+        reader, n = self._at(t)
+        return reader.raw(n)
+
+    def record(self, t: int) -> dict[str, bytes]:
+        """Files of the record at position ``t``, by suffix."""
+        reader, n = self._at(t)
+        return reader.record(n)
+
+    def sample(self, t: int) -> "Sample":
+        """The sample at position ``t``, its images still encoded."""
+        reader, n = self._at(t)
+        return reader.sample(n)
+
+    def _at(self, t: int) -> tuple[ShardReader, int]:
+        if self.read_ahead:
+            end = t + 1 + self.read_ahead
+            first = self._asked if t < self._asked < end else t + 1
+            for following in range(first, end):
+                ref = self.plan.sample(following)
+                self.readers[ref.source].prefetch(ref.record)
+            self._asked = end
+        ref = self.plan.sample(t)
+        return self.readers[ref.source], ref.record

@@ -18,6 +18,8 @@ from pretrain.shards import (
     DatasetInfo,
     IndexMissingError,
     NoSpaceError,
+    Plan,
+    PlanReader,
     ShardError,
     ShardReader,
     ShardSet,
@@ -234,7 +236,7 @@ def test_a_full_disk_raises_no_space(tmp_path):
     writer = ShardWriter(tmp_path, DatasetInfo("x"))
     writer.write_record("k", {"json": b"{}"})
     writer._tar._file.close()
-    writer._tar._file = Path("/dev/full").open("wb")
+    writer._tar._file = Path("/dev/full").open("wb")  # noqa: SIM115  (the writer closes it)
     with pytest.raises(NoSpaceError, match="No space left on device"):
         writer.close()
     assert list(tmp_path.glob("*.tmp")) == [] and list(tmp_path.glob("*.tar")) == []
@@ -251,3 +253,14 @@ def test_reading_keeps_few_files_open(make_set):
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     reader.close()
+
+
+@pytest.mark.parametrize("read_ahead", [0, 1, 32])
+def test_reading_by_position_is_the_plan_whatever_is_fetched_ahead(make_set, read_ahead):
+    plan = Plan([make_set("a", 20), make_set("b", 9)], seed=3, batch=1)
+    reader = PlanReader(plan, read_ahead=read_ahead)
+    for t in (0, 1, 2, 28, 29, 5, 6, 60):
+        ref = plan.sample(t)
+        row = plan.sources[ref.source].row(ref.record)
+        assert reader.sample(t).key == row.key
+        assert len(reader.raw(t)) == row.size and set(reader.record(t)) == {"json", "0.png"}
