@@ -61,7 +61,7 @@ def load_bytes(source: Source, limits: Limits) -> bytes:
 
 def too_large(limits: Limits) -> LimitError:
     """The refusal of a file over the limit."""
-    return LimitError("filetoo_large", f"the file is larger than {limits.max_file_bytes >> 20} MiB")
+    return LimitError("file_too_large", f"the file is larger than {limits.max_file_bytes >> 20} MiB")
 
 
 def decode_header(source: Source, limits: Limits) -> ImageHeader:

@@ -1,7 +1,6 @@
 """From stored values to physical units: colour, padding, modality LUT, SUV, windows, in the order of the standard."""
 
 import io
-from typing import Any
 
 import numpy as np
 from PIL import Image, ImageCms
@@ -219,7 +218,7 @@ def _rescale(
     sequence = ds.get("ModalityLUTSequence")
     if sequence is not None and len(sequence) and values.dtype.kind in "iu":
         item = sequence[0]
-        table, first, _ = _table(item.get("LUTDescriptor"), item.get("LUTData"), signed)
+        table, first, _ = _table(ds, item, signed)
         index = np.clip(values.astype(np.int64) - first, 0, len(table) - 1)
         return table[index], _unit(ds, word(item.get("ModalityLUTType")))
     source = group(ds, "PixelValueTransformationSequence", frame)
@@ -282,9 +281,9 @@ def _linear_table(values: np.ndarray, slope: float, intercept: float) -> np.ndar
     return np.roll(table, kind.min)[values.view(f"u{values.dtype.itemsize}")]
 
 
-def _table(descriptor: Any, data: Any, signed: bool) -> tuple[np.ndarray, int, int]:
+def _table(ds: Dataset, item: Dataset, signed: bool) -> tuple[np.ndarray, int, int]:
     """Entries, first mapped value and bits of a LUT (PS3.3 C.11.1.1.1); an 8-bit table may be packed two to a word."""
-    head = numbers(descriptor)
+    head, data = numbers(get(item, "LUTDescriptor")), get(item, "LUTData")
     if len(head) != 3 or data is None:
         raise DamagedError("lut", "a look-up table is missing its descriptor or its data")
     count, first, bits = (int(v) for v in head)
@@ -292,7 +291,7 @@ def _table(descriptor: Any, data: Any, signed: bool) -> tuple[np.ndarray, int, i
     if signed and first >= 32_768:
         first -= 65_536
     if isinstance(data, bytes):
-        table = np.frombuffer(data[: len(data) // 2 * 2], "<u2")
+        table = np.frombuffer(data[: len(data) // 2 * 2], "<u2" if ds.original_encoding[1] else ">u2")
     else:
         table = (np.atleast_1d(np.asarray(data, np.int64)) & 0xFFFF).astype(np.uint16)
     if bits <= 8 and len(table) < count <= 2 * len(table):
@@ -308,7 +307,7 @@ def _windows(ds: Dataset, frame: int, factor: float, notes: list[str]) -> tuple[
     found: list[Window] = []
     for item in source.get("VOILUTSequence") or ():
         try:
-            table, first, bits = _table(item.get("LUTDescriptor"), item.get("LUTData"), True)
+            table, first, bits = _table(ds, item, True)
             used = max(bits, int(table.max()).bit_length())
             found.append(Window(function="TABLE", name="file", table=tuple(table.tolist()), first=first, bits=used))
         except ImagingError:

@@ -47,6 +47,7 @@ TAGS: list[Any] = [tag_for_keyword(word) for word in _KEYWORDS.split()] + _PRIVA
 _PIXEL_ELEMENTS = {0x7FE00010: "PixelData", 0x7FE00008: "FloatPixelData", 0x7FE00009: "DoubleFloatPixelData"}
 _LONG_VR = {b"OB", b"OW", b"OF", b"OD", b"OL", b"OV", b"UN"}
 _UNDEFINED = 0xFFFFFFFF
+_STEP = 1 << 16
 
 
 @dataclass
@@ -134,15 +135,33 @@ def _inflate(data: bytes, body: int, limits: Limits) -> tuple[bytes, int]:
     """The file as explicit little endian. At most ``limits.max_inflated_bytes`` are ever made."""
     meta = struct.pack("<HH2sH", 2, 0x10, b"UI", 20) + EXPLICIT_LE.encode() + b"\0"
     head = b"\0" * 128 + b"DICM" + meta
-    inflated = None
+    return head + inflate(data, body, -zlib.MAX_WBITS, limits), len(head)
+
+
+def inflate(data: bytes, start: int, window_bits: int, limits: Limits) -> bytes:
+    """Inflate from ``start``, in small steps that stop at ``limits.max_inflated_bytes``.
+
+    Raises:
+        LimitError: there is more.
+        DamagedError: it does not inflate.
+    """
+    inflater, pieces, total = zlib.decompressobj(window_bits), [], 0
     with contextlib.suppress(zlib.error):
-        inflated = zlib.decompressobj(-zlib.MAX_WBITS).decompress(data[body:], limits.max_inflated_bytes + 1)
-    if inflated is None:
-        raise DamagedError("deflate_damaged", "the deflated data set does not inflate: the file is damaged")
-    if len(inflated) > limits.max_inflated_bytes:
+        view = memoryview(data)[start:]
+        for at in range(0, len(view), _STEP):
+            rest: bytes | memoryview = view[at : at + _STEP]
+            while rest and total <= limits.max_inflated_bytes:
+                pieces.append(inflater.decompress(rest, _STEP * 16))
+                total += len(pieces[-1])
+                rest = inflater.unconsumed_tail
+            if inflater.eof or total > limits.max_inflated_bytes:
+                break
+        if total <= limits.max_inflated_bytes:
+            return b"".join(pieces)
+    if total > limits.max_inflated_bytes:
         mib = limits.max_inflated_bytes >> 20
-        raise LimitError("inflated_too_large", f"the deflated data set inflates to more than {mib} MiB")
-    return head + inflated, len(head)
+        raise LimitError("inflated_too_large", f"the compressed file inflates to more than {mib} MiB")
+    raise DamagedError("deflate_damaged", "the compressed file does not inflate: it is damaged")
 
 
 def _pixel_element(data: bytes, at: int, implicit: bool, little: bool) -> tuple[str | None, bytes, int, int | None]:

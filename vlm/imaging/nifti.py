@@ -1,6 +1,5 @@
 """NIfTI volumes: slices and voxels turned to radiological axial view, in DICOM's patient system (LPS)."""
 
-import contextlib
 import io
 import struct
 import zlib
@@ -9,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from vlm.imaging.dicom_gate import check_size
-from vlm.imaging.errors import DamagedError, LimitError, UnreadableError, UnsupportedError
+from vlm.imaging.dicom_read import inflate
+from vlm.imaging.errors import DamagedError, UnreadableError, UnsupportedError
 from vlm.imaging.image import ImageHeader, Limits, MedicalImage, Provenance
 
 _TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
@@ -28,19 +28,6 @@ def sniff(head: bytes) -> bool:
     return bool(sizes & {348, 540}) and (b"n+1" in head[340:352] or b"n+2" in head[:12])
 
 
-def _inflate(data: bytes, limits: Limits) -> bytes:
-    if data[:2] != b"\x1f\x8b":
-        return data
-    inflated = None
-    with contextlib.suppress(zlib.error):
-        inflated = zlib.decompressobj(31).decompress(data, limits.max_inflated_bytes + 1)
-    if inflated is None:
-        raise DamagedError("gzip_damaged", "the gzipped NIfTI does not inflate: the file is damaged")
-    if len(inflated) > limits.max_inflated_bytes:
-        raise LimitError("inflated_too_large", f"the file inflates to more than {limits.max_inflated_bytes >> 20} MiB")
-    return inflated
-
-
 def load(data: bytes, limits: Limits) -> Any:
     """The volume with its axes permuted and flipped (never resampled) so that i, j, k run to left, back, head.
 
@@ -54,7 +41,8 @@ def load(data: bytes, limits: Limits) -> Any:
     import nibabel
     from nibabel.orientations import axcodes2ornt, io_orientation, ornt_transform
 
-    data = _inflate(data, limits)
+    if data[:2] == b"\x1f\x8b":
+        data = inflate(data, 0, 31, limits)
     reason = None
     try:
         wide = 540 in struct.unpack("<i", data[:4]) + struct.unpack(">i", data[:4])

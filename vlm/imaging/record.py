@@ -135,7 +135,9 @@ def _encode_mask(image: MedicalImage) -> dict[str, Any] | None:
     if image.valid is None:
         return None
     padding = image.pixels[~image.valid]
-    constant = image.pixels.dtype.kind in "iu" and padding.size and (padding == padding[0]).all()
+    constant = (
+        image.pixels.ndim == 2 and image.pixels.dtype.kind in "iu" and padding.size and (padding == padding[0]).all()
+    )
     if constant and int((image.pixels == padding[0]).sum()) == padding.size:
         return {"padding": int(padding[0])}
     bits = zlib.compress(np.packbits(image.valid).tobytes(), 6)
@@ -149,7 +151,9 @@ def _decode_mask(spec: dict[str, Any] | None, pixels: np.ndarray) -> np.ndarray 
         return pixels != spec["padding"]
     shape = pixels.shape[:2]
     size = shape[0] * shape[1]
-    packed = zlib.decompressobj().decompress(base64.b64decode(spec["bits"]), (size + 7) // 8)
+    packed = zlib.decompressobj().decompress(base64.b64decode(spec["bits"], validate=True), (size + 7) // 8)
+    if len(packed) != (size + 7) // 8:
+        raise ValueError("mask too short")
     return np.unpackbits(np.frombuffer(packed, np.uint8), count=size).reshape(shape).astype(bool)
 
 

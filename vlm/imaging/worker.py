@@ -32,9 +32,17 @@ def main(argv: list[str]) -> int:
     channel = socket.socket(fileno=int(argv[1]))
     memory = _map(int(argv[2]))
     _lock_down()
-    send(channel, {"ready": os.getpid()})
     with quiet():
+        _load_decoders()
+        send(channel, {"ready": os.getpid()})
         return _loop(channel, memory)
+
+
+def _load_decoders() -> None:
+    """Import what most files need now, so that no file's time and memory limit pays for it."""
+    from vlm.imaging import codecs, dicom_pixels, nifti, raster
+
+    del codecs, dicom_pixels, nifti, raster
 
 
 def _loop(channel: socket.socket, memory: mmap.mmap | None) -> int:
