@@ -94,7 +94,7 @@ def present(density: np.ndarray, view: View, e: Exposure) -> np.ndarray:
     small = out[::step, ::step][body > 0.5] if (body > 0.5).sum() > 50 else out[::step, ::step].ravel()
     low, high = np.percentile(small, [1.5, 99.0])
     span = high - low
-    low, high = low + e.low * span * 0.5 - 0.04 * span, high + e.high * span * 0.5 + 0.05 * span
+    low, high = low + (0.35 * e.low - 0.09) * span, high + (0.5 * e.high + 0.05) * span
     x = np.clip((out - low) / (high - low), 0, 1)
     x = x ** np.float32(e.gamma)
     x = 0.55 * x + 0.45 * (x * x * (3 - 2 * x))

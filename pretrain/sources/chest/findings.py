@@ -220,10 +220,10 @@ def draw_pathology(chest: Chest, presence: Presence, view: View, rng: np.random.
 
 
 def _nodule(chest: Chest, name: str, view: View, p: Pathology, rng) -> Nodule:
-    low, high = (2.0, NODULE_LIMIT_MM - 0.1) if name == "micronodule" else (NODULE_LIMIT_MM, 30.0)
-    diameter = round(float(np.exp(rng.uniform(np.log(low), np.log(high)))), 1)
-    if name == "nodule":
-        diameter = max(diameter, NODULE_LIMIT_MM)
+    if name == "micronodule":
+        diameter = round(float(rng.uniform(2.0, NODULE_LIMIT_MM - 0.1)), 1)
+    else:
+        diameter = round(float(rng.uniform(NODULE_LIMIT_MM, 30.0)), 1)
     free = [s for s in SIDES if s not in p.effusions and s not in p.pneumothoraces] or list(SIDES)
     side = str(rng.choice(free))
     zone = str(rng.choice(["upper", "mid", "lower"], p=[0.45, 0.35, 0.2])) if side not in p.effusions else "upper"

@@ -129,7 +129,7 @@ def _claim(out: Path, settings: dict) -> None:
                     f"{out} holds a simulation with other settings ({', '.join(differ)}); "
                     "use another folder or remove it"
                 )
-        elif any(out.iterdir()):
+        elif any(p.name != f".{path.name}.partial" for p in out.iterdir()):
             raise SimulationError(f"{out} is not empty and holds no simulation; use another folder")
         else:
             _write(path, json.dumps({**settings, "simulated": True}, indent=1).encode())
@@ -142,7 +142,7 @@ def _marker(job: _Job) -> Path:
 
 
 def _run(jobs: list[_Job], workers: int | None):
-    workers = max(1, min(workers or os.cpu_count() or 1, len(jobs)))
+    workers = max(1, min(workers or len(os.sched_getaffinity(0)), len(jobs)))
     if workers == 1 or not jobs:
         yield from map(_make, jobs)
         return

@@ -121,9 +121,9 @@ def clavicles(s: np.ndarray, rng: np.random.Generator) -> list[Tube]:
             )
             * s
         )
-        line = smooth_curve(knots, 20)
+        line = smooth_curve(knots, 48)
         radius = (
-            np.interp(np.linspace(0, 1, 20), [0, 0.03, 0.12, 0.3, 0.6, 0.9, 1], [4.0, 8.0, 8.2, 6.2, 5.6, 7.0, 3.0])
+            np.interp(np.linspace(0, 1, 48), [0, 0.03, 0.12, 0.3, 0.6, 0.9, 1], [4.0, 8.0, 8.2, 6.2, 5.6, 7.0, 3.0])
             * s[0]
         )
         tubes.append(round_tube(line, radius, wall, core=0.66, core_weight=-wall * 0.7))

@@ -20,10 +20,10 @@ def vessel_tree(chest: Chest, side: str, rng: np.random.Generator) -> Tube:
     z = np.linspace(0.72, -0.72, m) + rng.normal(0, 0.06, m)
     out = rng.uniform(0.45, 0.95, m) * np.sqrt(np.maximum(1 - z * z, 0.1))
     goal = np.stack([x * out * 66, rng.uniform(-0.75, 0.75, m) * 78, z * 150 + 30], axis=1) * scale + hull.centre
-    bend = np.stack([np.full(m, x * 10.0), np.zeros(m), 18 * np.sign(z)], axis=1) + rng.normal(0, 6, (m, 3))
+    bend = np.stack([np.full(m, x * 10.0), np.zeros(m), 18 * np.sign(z)], axis=1) + rng.normal(0, 9, (m, 3))
     trunk = smooth_curve(np.stack([root + rng.normal(0, 7, (m, 3)), 0.6 * root + 0.4 * goal + bend, goal], 1), n)
     trunk += np.cumsum(rng.normal(0, 1.1, (m, n, 3)), axis=1)
-    start = rng.uniform(2.6, 4.8, m) * chest.build.vessel * np.where(z < 0.1, 1.15, 0.8)
+    start = rng.uniform(2.4, 4.4, m) * chest.build.vessel * np.where(z < 0.1, 1.15, 0.8)
     fork = rng.integers(3, n - 3, (m, TWIGS))
     foot = np.take_along_axis(trunk, fork[:, :, None], axis=1)
     ahead = np.take_along_axis(trunk, np.minimum(fork + 4, n - 1)[:, :, None], axis=1)
@@ -41,4 +41,4 @@ def vessel_tree(chest: Chest, side: str, rng: np.random.Generator) -> Tube:
 
 def _taper(start: np.ndarray, end: float, n: int) -> np.ndarray:
     """Radii along each of m vessels: (m, n)."""
-    return end + np.maximum(start - end, 0)[:, None] * (1 - np.linspace(0, 1, n)) ** 1.1
+    return end + np.maximum(start - end, 0)[:, None] * (1 - np.linspace(0, 1, n)) ** 1.5

@@ -73,12 +73,13 @@ def test_rotation_visits_every_syntax_in_both_photometric_interpretations(chest_
     assert seen == {(s, p) for s in TRANSFER_SYNTAXES for p in ("MONOCHROME1", "MONOCHROME2")}
 
 
-def test_the_image_reader_shows_both_photometric_interpretations_alike(two_films, tmp_path):
+@pytest.mark.parametrize("syntax", TRANSFER_SYNTAXES, ids=lambda u: UID(u).name)
+def test_the_image_reader_shows_both_photometric_interpretations_alike(two_films, tmp_path, syntax):
     imaging = pytest.importorskip("vlm.imaging")
     shown = {}
     for photometric in ("MONOCHROME1", "MONOCHROME2"):
         path = tmp_path / f"{photometric}.dcm"
-        path.write_bytes(encode(two_films, 0, None, photometric))
+        path.write_bytes(encode(two_films, 0, syntax, photometric))
         image = imaging.read_image(path, sandbox=False)
         assert image.spacing_mm == pytest.approx((two_films.views[0].spacing_mm,) * 2)
         assert image.inverted == (photometric == "MONOCHROME1")

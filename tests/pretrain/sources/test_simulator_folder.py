@@ -4,6 +4,10 @@ import hashlib
 import json
 import re
 import shutil
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -87,6 +91,26 @@ def test_a_stopped_simulation_goes_on_and_ends_with_the_same_bytes(made, tmp_pat
     report = simulate(half, 8, seed=4, size=72, workers=1, shares=SHARES, lateral_share=0.6)
     assert (report.made, report.kept) == (2, 6)
     assert digest(half) == expected and (studies[2] / "0.dcm").stat().st_mtime_ns == kept
+
+
+def test_after_kill_9_the_same_command_ends_with_the_same_bytes(tmp_path):
+    program = (
+        "import sys; from pretrain.sources.chest import simulate; "
+        "simulate(sys.argv[1], 30, seed=6, size=64, workers=1, shares=(0.5, 0.2, 0.3))"
+    )
+    out = tmp_path / "killed"
+    child = subprocess.Popen([sys.executable, "-c", program, str(out)], cwd=Path(__file__).parents[3])
+    deadline = time.monotonic() + 60
+    while len(list(out.glob("*/p*/s0/study.json"))) < 3 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    child.send_signal(signal.SIGKILL)
+    child.wait()
+    there = len(list(out.glob("*/p*/s0/study.json")))
+    assert 3 <= there < 30
+    report = simulate(out, 30, seed=6, size=64, workers=1, shares=SHARES)
+    assert report.kept == there
+    simulate(tmp_path / "whole", 30, seed=6, size=64, workers=1, shares=SHARES)
+    assert digest(out) == digest(tmp_path / "whole")
 
 
 def test_more_patients_can_be_added_and_none_changes_its_split(made, tmp_path):
