@@ -152,8 +152,18 @@ def start_engine(
         EngineError: the port is taken, vLLM is missing, or the engine died or stayed silent while it started; the
             message holds its last log lines.
     """
-    options = replace(options or EngineOptions(), **overrides)
     folder = check_checkpoint(model)
+    return start_unchecked(folder, replace(options or EngineOptions(), **overrides), log_path, on_progress)
+
+
+def start_unchecked(
+    folder: Path, options: EngineOptions, log_path: Path | None = None, on_progress: Progress | None = None
+) -> Engine:
+    """`start_engine` for any checkpoint folder that vLLM itself can read (comparisons in ``perf/``).
+
+    Raises:
+        EngineError: as `start_engine`.
+    """
     for adapter, path in options.lora.items():
         if not Path(path, "adapter_config.json").is_file():
             raise CheckpointError(f"LoRA adapter {adapter!r}: {path} holds no adapter_config.json")

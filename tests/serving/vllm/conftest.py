@@ -14,7 +14,16 @@ import pytest
 from PIL import Image
 
 SIZES = ((48, 48), (64, 40), (33, 90), (120, 56), (100, 100), (200, 60), (17, 160))
-QUESTIONS = ("What do you see?", "Is there an effusion on the left?", "Compare them.", "Size of the heart?", "Report:")
+ORGANS = ("heart", "left lung", "right lung", "spine", "diaphragm", "trachea", "ribs", "mediastinum", "liver", "aorta")
+REQUESTS = (
+    "Describe the {} in one sentence.",
+    "What do you see near the {}?",
+    "Write a short poem about the {}.",
+    "Name three things that may harm the {}.",
+    "Is the {} larger than before?",
+    "Explain the {} to a child.",
+    "Which colours surround the {}?",
+)
 
 
 class Refused(Exception):
@@ -108,18 +117,20 @@ def make_prompts(processor, folder: Path, count: int, seed: int = 0) -> list[dic
                 draw_image(folder / f"{number}-{index}.png", height, width, seed * 100_003 + number * 7 + index)
             )
         first = generator.randint(1, len(images))
-        parts = [{"type": "image"}] * first + [{"type": "text", "text": generator.choice(QUESTIONS)}]
+        parts = [{"type": "image"}] * first + [
+            {"type": "text", "text": generator.choice(REQUESTS).format(generator.choice(ORGANS))}
+        ]
         if generator.random() < 0.3:
             parts.insert(0, {"type": "text", "text": "Prior film, then today's."})
         messages = [{"role": "user", "content": parts}]
         if first < len(images):
             messages += [
-                {"role": "assistant", "content": [{"type": "text", "text": "No change."}]},
+                {"role": "assistant", "content": [{"type": "text", "text": "I need the other film."}]},
                 {
                     "role": "user",
                     "content": [
                         *[{"type": "image"}] * (len(images) - first),
-                        {"type": "text", "text": generator.choice(QUESTIONS)},
+                        {"type": "text", "text": generator.choice(REQUESTS).format(generator.choice(ORGANS))},
                     ],
                 },
             ]
@@ -172,6 +183,7 @@ def transformers_answers(model, processor, prompts, max_tokens: int) -> list[Ref
     return answers
 
 
+LOUDNESS = {"test": 3.0, "small_cpu": 6.0}
 CONNECTOR_OPTIONS = {
     "patch_merge_mlp": {"type": "patch_merge_mlp", "merge_size": 2},
     "linear": {"type": "linear"},
@@ -209,20 +221,18 @@ def make_checkpoint(folder: Path, connector: str, decoder: str, tower: str = "te
     """
     import torch
 
-    from vlm.build import new_model
+    from vlm.build import load, new_model, save
 
     model, processor = new_model(decoder=decoder, tower=tower, connector=CONNECTOR_OPTIONS[connector], seed=7)
     with torch.no_grad():
         layer = model.model.connector.output_layer
-        layer.weight.mul_(3.0)
+        layer.weight.mul_(LOUDNESS[tower])
         if tower == "test":
             for module in model.model.language_model.layers.modules():
                 if isinstance(module, torch.nn.Linear):
                     module.weight.normal_(std=1.5 / module.in_features**0.5)
-    model = model.to(getattr(torch, dtype)).eval()
-    model.save_pretrained(folder)
-    processor.save_pretrained(folder)
-    return model, processor
+    save(model.to(getattr(torch, dtype)), processor, folder)
+    return load(folder)  # as a user gets it: .to(bfloat16) also rounded the rotary frequencies, loading keeps them
 
 
 class Lab:
