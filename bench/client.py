@@ -77,10 +77,18 @@ class ChatClient:
     Args:
         url: with or without `/v1` at its end.
         api_key: sent as a bearer token when given; never written anywhere.
+
+    Raises:
+        EndpointError: not an HTTP address, or one with a user name in it.
     """
 
     def __init__(self, url: str, api_key: str | None, patience: Patience, connections: int = 16) -> None:
         base = url.rstrip("/")
+        if not base.startswith(("http://", "https://")) or urlsplit(base).username or urlsplit(base).password:
+            raise EndpointError(
+                "the server's address must begin with http:// or https:// and hold no user name or password; a key"
+                " goes into MEDVLM_API_KEY"
+            )
         self.url = base if base.endswith("/v1") else f"{base}/v1"
         self.patience = patience
         headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}

@@ -44,6 +44,10 @@ _DECLINES = re.compile(
 _UNSURE = re.compile(
     r"\b(?:not (?:sure|certain|clear)|unsure|uncertain|unclear|unknown|maybe|perhaps|it depends|possibly|might|may)\b"
 )
+_HEDGE = re.compile(
+    r"\b(?:possibl[ey]|probabl[ey]|suspected|suspicious|suspicion|likely|unlikely|questionable|suggest\w*|consider"
+    r"|rule out)\b"
+)
 _NEGATION = re.compile(
     r"\b(?:no|not|without|absent|absence of|never|none|nothing|neither|nor|negative for|free of|lacks?|denies|"
     r"\w+n't|cannot)\b"
@@ -172,7 +176,7 @@ def _yes_no(reply: str, bare: str, question: str) -> Parsed:
         return Parsed("invalid", None, "both options")
     head = _HEAD.match(reply) or _HEAD_CLAUSE.match(reply)
     if head:
-        return _after_head("yes" if head[1].startswith("ye") else "no", reply[head.end() :])
+        return _after_head("yes" if head[1].startswith("ye") else "no", reply[head.end() :], question)
     marked = _MARKED.search(reply)
     if marked:
         other = "no" if marked[1] == "yes" else "yes"
@@ -192,8 +196,8 @@ def _yes_no(reply: str, bare: str, question: str) -> Parsed:
     return _statement(reply, question)
 
 
-def _after_head(value: str, rest: str) -> Parsed:
-    """A reply that opens with yes or no, unless what follows takes it back."""
+def _after_head(value: str, rest: str, question: str) -> Parsed:
+    """A reply that opens with yes or no, unless something after it takes it back."""
     other = "no" if value == "yes" else "yes"
     if re.search(rf"(?:^|[.;!\n]|\bbut|\bactually|\bwait|\bhowever)[\s,]*{other}\s*(?:$|[.,;!\n])", rest):
         return Parsed("invalid", None, "both options")
@@ -202,9 +206,12 @@ def _after_head(value: str, rest: str) -> Parsed:
     opening = re.split(r"[.;\n]|\bbut\b|\bwith\b|\bwithout\b|\balthough\b|\band\b|\bhowever\b", rest, maxsplit=1)[0]
     if value == "yes" and _NEGATION.search(opening):
         return Parsed("unparsed", None, "yes, then negated")
-    affirms = re.match(r"[\s,:\u2013\u2014-]*(?:there (?:is|are)|i (?:can )?see|it is|they are)\s+(.*)", opening)
+    affirms = re.match(r"[\s,:\u2013\u2014-]*(?:there (?:is|are)|i (?:can |do )?see|it is|they are)\s+(.*)", opening)
     if value == "no" and affirms and not _NEGATION.search(opening) and not _softened(affirms[1]):
         return Parsed("unparsed", None, "no, then affirmed")
+    for sentence in re.split(r"[.;\n]|\bbut\b|\bhowever\b", rest):
+        if _statement(sentence, question).value == other:
+            return Parsed("unparsed", None, "contradicts itself")
     return Parsed("answer", value, "opens with yes or no")
 
 
@@ -225,8 +232,10 @@ def _statement(reply: str, question: str) -> Parsed:
     said = _content(_NEGATION.sub(" ", sentence))
     if not asked or not said or re.search(r"\b(?:normal|abnormal|clear)\b", question + " " + sentence):
         return Parsed("unparsed", None, "no rule")
+    if _HEDGE.search(sentence):
+        return Parsed("abstain", None, "hedged")
     sides_agree = (said & _OPPOSITES) <= (asked & _OPPOSITES)
-    if negations == 0 and asked <= said and sides_agree:
+    if negations == 0 and asked <= said and said - asked <= _MODIFIERS and sides_agree:
         return Parsed("answer", "yes", "affirms the question")
     if negations == 1 and said <= asked and asked - said <= _MODIFIERS and sides_agree:
         return Parsed("answer", "no", "negates the question")
@@ -240,7 +249,7 @@ def _content(text: str) -> set[str]:
 def _named_option(reply: str, by_name: dict[str, str]) -> Parsed:
     """The single option that a reply names, for questions other than yes or no."""
     named: list[tuple[str, int]] = []
-    hidden = reply
+    hidden = re.sub(r"\b(?:all|that's|that is|you're|you are|quite) right\b", "", reply)
     for name in sorted(by_name, key=lambda name: (-len(name), name)):
         for found in re.finditer(rf"(?<!\w){re.escape(name)}(?!\w)", hidden) if name else ():
             named.append((name, found.start()))

@@ -212,7 +212,7 @@ def _method(summary: Summary) -> str:
 def _card(run: Run) -> dict[str, Any]:
     card, data, settings = run.card, run.card["data"], run.card["settings"]
     sampling = settings["sampling"]
-    merged = f"; views put together for it: {', '.join(card['merged_views'])}" if card["merged_views"] else ""
+    merged = f"; views put together for it: {', '.join(card['merged_views'])}" if card.get("merged_views") else ""
     rows = [
         ("model", card["model"]),
         ("weights, SHA-256", card["weights_sha256"] or "not given"),

@@ -52,6 +52,10 @@ YES_NO_CASES = [
     ("No, there is a left pleural effusion.", EFFUSION, UNPARSED), ("No, I see an effusion.", EFFUSION, UNPARSED),
     ("Yes. No.", EFFUSION, INVALID), ("No. Yes.", EFFUSION, INVALID), ("Yes, but actually no.", EFFUSION, INVALID),
     ("No, wait, yes.", EFFUSION, INVALID), ("yes\nno", EFFUSION, INVALID),
+    ("No. There is a left pleural effusion.", EFFUSION, UNPARSED), ("No, I do see an effusion", EFFUSION, UNPARSED),
+    ("Yes. There is no left pleural effusion.", EFFUSION, UNPARSED), ("Yes.\nNo effusion.", EFFUSION, UNPARSED),
+    ("No. There is no effusion. The heart is large.", EFFUSION, NO), ("No. There is a right effusion.", EFFUSION, NO),
+    ("Yes. There is a left pleural effusion. No pneumothorax.", EFFUSION, YES),
     # both
     ("yes or no", EFFUSION, INVALID), ("Yes/No", EFFUSION, INVALID), ("yes no", EFFUSION, INVALID),
     ("yes and no", EFFUSION, INVALID), ("No, yes", EFFUSION, INVALID), ("Both yes and no", EFFUSION, INVALID),
@@ -77,6 +81,12 @@ YES_NO_CASES = [
     ("The heart isn't enlarged.", HEART, NO), ("There is a nodule.", NODULE, YES),
     ("There's no sign of a nodule.", NODULE, NO),
     ("present", NODULE, YES), ("Absent.", NODULE, NO), ("negative", NODULE, NO), ("None", NODULE, NO),
+    # affirmed with words that may turn the sense, or hedged
+    ("The left pleural effusion has resolved.", EFFUSION, UNPARSED),
+    ("A left pleural effusion was excluded.", EFFUSION, UNPARSED),
+    ("A moderate left pleural effusion.", EFFUSION, YES), ("The heart is mildly enlarged.", HEART, UNPARSED),
+    ("Possible left pleural effusion.", EFFUSION, ABSTAIN), ("A nodule is likely.", NODULE, ABSTAIN),
+    ("Findings suggest a left pleural effusion", EFFUSION, ABSTAIN), ("A nodule is unlikely.", NODULE, ABSTAIN),
     # about something else, or against the question's sense
     ("There is a right pleural effusion.", EFFUSION, UNPARSED), ("No right pleural effusion.", EFFUSION, UNPARSED),
     ("There is an effusion.", EFFUSION, UNPARSED), ("No pneumothorax.", EFFUSION, UNPARSED),
@@ -117,6 +127,7 @@ OTHER_CASES = [
     ("yes", SIDE, LR, UNPARSED),
     ("moderate", SIZE, SML, "=moderate"), ("A small effusion.", SIZE, SML, "=small"),
     ("small to moderate", SIZE, SML, INVALID),
+    ("All right.", SIDE, LR, UNPARSED), ("That's right, on the left", SIDE, LR, "=left"),
     ("huge", SIZE, SML, UNPARSED), ("It isn't small", SIZE, SML, UNPARSED), ("Large!", SIZE, SML, "=large"),
     ("Answer: large", SIZE, SML, "=large"), ('{"answer": "small"}', SIZE, SML, "=small"),
     ("Left upper zone", "Where?", ZONES, "=left upper zone"),

@@ -170,6 +170,10 @@ def test_wrong_key_wrong_model_no_server(films, serve, tmp_path):
     assert not any("s3cret" in path.read_text() for path in run.folder.iterdir())
     with pytest.raises(EndpointError, match="has no model 'other'; it has: test-model"):
         measure(films.folder, tmp_path / "b", url=served.url, api_key="s3cret", model="other", patience=QUICK)
+    for address in ("127.0.0.1:8000", "http://me:s3cret@127.0.0.1:1/v1", "file:///etc/passwd"):
+        with pytest.raises(EndpointError, match="must begin with http") as error:
+            measure(films.folder, tmp_path / "d", url=address)
+        assert "s3cret" not in str(error.value)
     served.stop()
     with pytest.raises(EndpointError, match="does not answer"):
         measure(films.folder, tmp_path / "c", url=served.url, patience=QUICK)
