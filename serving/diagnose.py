@@ -52,6 +52,9 @@ CAUSES: tuple[tuple[str, str], ...] = (
     ),
 )
 _ERROR_LINE = re.compile(r"\b(ERROR|Error|error|Exception|CRITICAL|Traceback|Killed)\b")
+# vLLM repeats an error in each process: "(Worker pid=7) ERROR 11-21 08:22:34 [file.py:948] ValueError: what happened".
+_LOG_PREFIX = re.compile(r"^\(.*? pid=\d+\) (?:ERROR|CRITICAL) [\d-]+ [\d:]+ \[[^]]*\] ?")
+_EXCEPTION = re.compile(r"^(?:\[rank\d+\]: )?[\w.]*(?:Error|Exception|Interrupt|Exit)\b: \S")
 
 
 def explain(log_lines: Sequence[str], return_code: int | None) -> str:
@@ -72,8 +75,9 @@ def explain(log_lines: Sequence[str], return_code: int | None) -> str:
     return f"it ended with status {return_code}"
 
 
-def last_words(log_lines: Sequence[str], count: int = 12) -> str:
-    """The last lines that name an error, or else the last lines, indented for a message."""
-    lines = [line.rstrip()[:300] for line in log_lines if line.strip()]
-    errors = [line for line in lines if _ERROR_LINE.search(line)]
-    return "\n".join("    " + line for line in (errors or lines)[-count:])
+def last_words(log_lines: Sequence[str], count: int = 8) -> str:
+    """The distinct exceptions of the log, the first (the cause) on top; else its last error lines; else its last lines."""
+    lines = [_LOG_PREFIX.sub("", line.rstrip())[:400] for line in log_lines if line.strip()]
+    exceptions = list(dict.fromkeys(line for line in lines if _EXCEPTION.match(line)))[:count]
+    errors = [line for line in lines if _ERROR_LINE.search(line)][-count:]
+    return "\n".join("    " + line for line in exceptions or errors or lines[-count:])

@@ -83,8 +83,8 @@ class WorkerEngine:
         self.process.stdin.flush()
         return self._read()
 
-    def generate(self, prompts, max_tokens=8, batched=True):
-        return self.call("generate", prompts=prompts, max_tokens=max_tokens, batched=batched)
+    def generate(self, prompts, max_tokens=8, batched=True, **more):
+        return self.call("generate", prompts=prompts, max_tokens=max_tokens, batched=batched, **more)
 
     def close(self):
         assert self.process.stdin is not None

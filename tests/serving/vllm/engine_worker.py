@@ -12,11 +12,13 @@ import sys
 from PIL import Image
 
 
-def generate(llm, prompts, max_tokens, batched, logprobs=2):
+def generate(llm, prompts, max_tokens, batched, adapter=None):
     """Greedy answers to prompts of text and image files, one at a time or all at once."""
     from vllm import SamplingParams
+    from vllm.lora.request import LoRARequest
 
-    sampling = SamplingParams(temperature=0.0, max_tokens=max_tokens, logprobs=logprobs, ignore_eos=True)
+    sampling = SamplingParams(temperature=0.0, max_tokens=max_tokens, logprobs=0, ignore_eos=True)
+    lora = LoRARequest("adapter", 1, adapter) if adapter else None
     requests = []
     for prompt in prompts:
         images = [Image.open(path).convert("RGB") for path in prompt["images"]]
@@ -25,9 +27,9 @@ def generate(llm, prompts, max_tokens, batched, logprobs=2):
             request["multi_modal_data"] = {"image": images}
         requests.append(request)
     if batched:
-        outputs = llm.generate(requests, sampling, use_tqdm=False)
+        outputs = llm.generate(requests, sampling, use_tqdm=False, lora_request=lora)
     else:
-        outputs = [llm.generate([request], sampling, use_tqdm=False)[0] for request in requests]
+        outputs = [llm.generate([request], sampling, use_tqdm=False, lora_request=lora)[0] for request in requests]
     return [
         {
             "prompt_ids": list(output.prompt_token_ids),

@@ -157,9 +157,23 @@ def test_killed_engine_is_explained_by_its_signal():
     assert "time" in explain(["INFO loading"], None)
 
 
-def test_last_words_prefer_errors():
-    words = last_words(["INFO fine", "ERROR broken", "INFO fine again"])
-    assert "broken" in words and "fine" not in words
+def test_last_words_begin_with_the_cause():
+    words = last_words(
+        [
+            "(Worker pid=1) INFO 11-21 08:22:30 [loader.py:1] fine",
+            "(Worker pid=1) ERROR 11-21 08:22:34 [multiproc_executor.py:948] Traceback (most recent call last):",
+            "(Worker pid=1) ERROR 11-21 08:22:34 [multiproc_executor.py:948]   File 'x.py', line 3, in f",
+            "(Worker pid=1) ERROR 11-21 08:22:34 [multiproc_executor.py:948] KeyError: 'patch'",
+            "(EngineCore pid=2) ERROR 11-21 08:22:39 [core.py:1433] Exception: WorkerProc initialization failed",
+            "Exception: WorkerProc initialization failed",
+        ]
+    )
+    assert words.split("\n") == ["    KeyError: 'patch'", "    Exception: WorkerProc initialization failed"]
+
+
+def test_last_words_without_exceptions_are_the_last_error_lines():
+    assert last_words(["INFO fine", "ERROR broken", "INFO fine again"]) == "    ERROR broken"
+    assert last_words(["one", "two"]) == "    one\n    two"
 
 
 def test_engine_that_dies_at_once_reports_its_log_and_leaves_nothing(on_cpu, monkeypatch, tmp_path):

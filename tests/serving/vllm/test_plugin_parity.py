@@ -33,11 +33,8 @@ def test_greedy_answers_equal_transformers(tiny, lab):
     engine.call("forget")
     compare(engine.generate(prompts, TOKENS, batched=False), references)
 
-    other = [{**prompt, "images": prompts[index - 4]["images"]} for index, prompt in enumerate(prompts)]
-    changed = [
-        answer.ids != reference.ids
-        for answer, reference in zip(lab.answers(model, processor, other, TOKENS), references, strict=True)
-    ]
+    swapped = lab.answers(model, processor, with_other_images(prompts), TOKENS)
+    changed = [other.ids != reference.ids for other, reference in zip(swapped, references, strict=True)]
     assert sum(changed) >= 10, "the answers do not depend on the images: the comparison above proves nothing"
 
 
@@ -97,18 +94,25 @@ def test_memory_is_measured_with_the_largest_image(tiny):
         assert processor.tokens_of_grid(*budget.grid(*size)) <= promised
 
 
+def with_other_images(prompts):
+    return [{**prompt, "images": prompts[index - 4]["images"]} for index, prompt in enumerate(prompts)]
+
+
 @pytest.mark.slow
-@pytest.mark.timeout(1800)
+@pytest.mark.timeout(3600)
 @pytest.mark.parametrize("connector", CONNECTORS)
 def test_hundred_prompts_equal_transformers_in_float32(lab, connector):
     folder, model, processor = lab.checkpoint(connector, decoder="smollm2", tower="small_cpu")
     prompts = lab.make_prompts(processor, lab.folder / "hundred", 100, seed=1)
-    references = lab.answers(model, processor, prompts, 16)
-    assert len({tuple(reference.ids) for reference in references}) > 50, "the answers are nearly all the same"
+    references = lab.answers(model, processor, prompts, 12)
+    assert len({tuple(reference.ids) for reference in references}) > 40, "the answers are nearly all the same"
+    other = lab.answers(model, processor, with_other_images(prompts[:16]), 1)
+    moved = [abs(one.logprobs[0] - two.logprobs[0]) > 0.01 for one, two in zip(other, references, strict=False)]
+    assert sum(moved) >= 12, "the answers hardly depend on the images"
     with lab.engine(folder) as engine:
-        compare(engine.generate(prompts, 16, batched=True), references)
+        compare(engine.generate(prompts, 12, batched=True), references)
         engine.call("forget")
-        compare(engine.generate(prompts, 16, batched=False), references)
+        compare(engine.generate(prompts, 12, batched=False), references)
 
 
 @pytest.mark.slow
@@ -137,3 +141,23 @@ def test_linear_connector_and_untied_head(lab):
     prompts = lab.make_prompts(processor, lab.folder / "images", 12)
     with lab.engine(folder) as engine:
         compare(engine.generate(prompts, TOKENS), lab.answers(model, processor, prompts, TOKENS))
+
+
+@pytest.mark.slow
+def test_lora_adapter_of_the_decoder(lab):
+    from peft import LoraConfig, get_peft_model
+
+    from vlm.build import load
+
+    folder, _, processor = lab.checkpoint("patch_merge_mlp")
+    base, _ = load(folder)  # of its own: PEFT changes the model that it is given
+    targets = r".*language_model\.layers\..*\.(q_proj|v_proj|down_proj)"
+    torch.manual_seed(0)
+    tuned = get_peft_model(base, LoraConfig(r=8, target_modules=targets, init_lora_weights=False))
+    tuned.save_pretrained(lab.folder / "adapter")
+    prompts = lab.make_prompts(processor, lab.folder / "images", 8)
+    expected = lab.answers(tuned.eval(), processor, prompts, TOKENS)
+    with lab.engine(folder, enable_lora=True, max_lora_rank=8) as engine:
+        plain = engine.generate(prompts, TOKENS)
+        compare(engine.generate(prompts, TOKENS, adapter=str(lab.folder / "adapter")), expected)
+    assert [answer["ids"] for answer in plain] != [answer.ids for answer in expected]
