@@ -113,7 +113,7 @@ def _said(record: Record) -> Said:
         verdict = "right" if record.get("exact") else record["outcome"] if record["outcome"] != "answer" else "open"
     notes = []
     if record.get("probabilities") and "yes" in record["probabilities"]:
-        notes.append(f"p(yes) {record['probabilities']['yes']:.2f}")
+        notes.append(f"p(yes)\N{NO-BREAK SPACE}{record['probabilities']['yes']:.2f}")
     if record["kind"] == "open" and "f1" in record:
         notes.append(f"F1 {record['f1']:.2f}")
         notes += [
@@ -140,7 +140,7 @@ def load_items(run: Run, data: Path | None = None) -> ItemSet | None:
     return items
 
 
-def pick_cases(records: Sequence[Record], items: ItemSet | None, *, run: int = 0, limit: int = 26) -> list[Case]:
+def pick_cases(records: Sequence[Record], items: ItemSet | None, *, run: int = 0, limit: int = 48) -> list[Case]:
     """For each finding one right and one wrong answer with the real image, and a few open questions.
 
     Cases are the first of their kind whose patient was not shown yet, so nobody chose them.

@@ -56,7 +56,7 @@ def write_report(
     data: Path | None = None,
     title: str = "First measurement",
     extra_sections: Sequence[Section] = (),
-    max_cases: int = 26,
+    max_cases: int = 48,
 ) -> tuple[Path, Path, Path]:
     """Write report.html, report.md and results.csv.
 
@@ -66,7 +66,7 @@ def write_report(
         data: the data folder, if it has moved since the measurement.
         title: of the page.
         extra_sections: shown before the method.
-        max_cases: example cases of each model.
+        max_cases: example cases of each model; the page folds those after the twelfth.
 
     Returns:
         The three paths.

@@ -36,7 +36,7 @@ def count(n: int, runs: int) -> str:
 
 def p_text(p: float) -> str:
     """A p-value as it is printed."""
-    return "–" if math.isnan(p) else "< 0.001" if p < 0.001 else f"{p:.3f}"
+    return "–" if math.isnan(p) else "<\N{NO-BREAK SPACE}0.001" if p < 0.001 else f"{p:.3f}"
 
 
 def finding_name(name: str) -> str:
