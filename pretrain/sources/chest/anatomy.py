@@ -8,7 +8,7 @@ import numpy as np
 
 from .body import LEFT, MU_SOFT, RIGHT, SIDES, Build
 from .projection import Ellipsoid
-from .skeleton import clavicles, rib, shoulder_girdle, spine, sternum
+from .skeleton import clavicles, ribs, shoulder_girdle, spine, sternum
 from .tubes import Tube, round_tube, smooth_curve
 
 BACK = ((36, 4, 18), (28, 10, 40), (20, 18, 58), (12, 24, 74))
@@ -73,9 +73,7 @@ def build_chest(build: Build, heart_width: float, rng: np.random.Generator) -> C
         carina=np.array([2.0, 28.0, 52.0]) * s,
     )
     chest.airway = _airway(chest, s)
-    for name, x in SIDES.items():
-        for i in range(1, 13):
-            chest.ribs[name, i] = rib(b, s, x, i, rng)
+    chest.ribs = ribs(b, s, rng)
     chest.bones = spine(b, s) + sternum(s) + clavicles(s, rng)
     chest.arm_bones, chest.arm_plates = shoulder_girdle(s, rng)
     return chest

@@ -49,6 +49,11 @@ class View:
         d2 = self.source_mm**2
         return np.sqrt(1 + (self.v**2 / d2)[:, None] + (self.u**2 / d2)[None, :])
 
+    @cached_property
+    def outlines(self) -> dict[int, tuple[Ellipsoid, Outline]]:
+        """Outlines already worked out, by identity of the body (held, so that the number stays its own)."""
+        return {}
+
     def to_beam(self, points: np.ndarray) -> np.ndarray:
         """(..., 3) patient mm to (..., 3) beam mm."""
         return np.asarray(points, dtype=np.float64) @ self.rotation.T
@@ -144,6 +149,12 @@ class Outline:
 
 def outline(body: Ellipsoid, view: View) -> Outline:
     """The conic that bounds the shadow: b^2 - a c of the ray equation is itself quadratic in (u, v)."""
+    if id(body) not in view.outlines:
+        view.outlines[id(body)] = body, _outline(body, view)
+    return view.outlines[id(body)][1]
+
+
+def _outline(body: Ellipsoid, view: View) -> Outline:
     d = view.source_mm
     inv = body.inverse @ view.rotation.T
     p = inv @ (np.array([0.0, 0.0, -d]) - view.to_beam(body.centre))

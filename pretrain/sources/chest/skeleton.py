@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .body import LEFT, MU_BONE, MU_MARROW, MU_SOFT, RIGHT, Build
+from .body import LEFT, MU_BONE, MU_MARROW, MU_SOFT, RIGHT, SIDES, Build
 from .projection import Ellipsoid
 from .tubes import Tube, round_tube, smooth_curve
 
@@ -22,80 +22,70 @@ VERTEBRA_Z = np.array(
 )  # T1 to L4, scale 1
 
 
-def rib(b: Build, s: np.ndarray, x: int, i: int, rng: np.random.Generator) -> Tube:
-    """Rib i of 12: leaves the spine, runs round the chest wall and falls forward."""
-    n = 26
-    end = np.radians({1: 150, 11: 118, 12: 85}.get(i, 148 + 2 * min(i, 7) - 4 * max(i - 8, 0)))
-    theta = np.linspace(np.radians(9), end, n)
-    z0 = VERTEBRA_Z[i - 1] + 4
-    fall = np.interp(i, [1, 2, 4, 8, 12], [38, 55, 82, 105, 90]) * b.rib_slope
-    drop = fall * (0.10 * np.sin(theta) * -1 + (1 - np.cos(theta)) / 2 + 0.12 * (theta / np.pi))
-    z = z0 - drop + rng.normal(0, 0.8)
-    up = np.clip((z + 60) / 216, 0, 0.985)
-    down = np.clip((-60 - z) / 205, 0, 1)
-    ring = np.where(z > -60, (1 - up**2) ** 0.5, 1 - 0.10 * down**2)
-    half_w = 133 * ring**0.95 + 5
-    half_d = 90 * ring**0.75 + 6
-    line = spine_line(b, s, z0 * s[2] * np.ones(1))[0]
-    px = x * (half_w * np.sin(theta) ** 0.9) * s[0] + line[0] * (1 - np.sin(theta))
-    py = (half_d * np.cos(theta) + 3) * s[1]
-    points = np.stack([px, py, z * s[2]], axis=1)
-    facing = np.stack([x * np.sin(theta), np.cos(theta), 0.25 * np.ones(n)], axis=1)
-    thick = np.interp(np.linspace(0, 1, n), [0, 0.15, 0.85, 1], [4.4, 4.0, 3.9, 4.2])
-    tall = np.interp(np.linspace(0, 1, n), [0, 0.12, 0.6, 1], [5.0, 6.0, 6.6, 7.8]) * (0.8 if i in (1, 11, 12) else 1.0)
-    age_fade = 1.0 - 0.003 * max(b.age - 45, 0)
-    wall = (MU_BONE - MU_SOFT) * 1.6 * age_fade
-    return Tube(
-        points,
-        np.stack([thick, tall], 1) * b.scale,
-        wall,
-        facing,
-        core=0.74,
-        core_weight=-(wall - (MU_MARROW - MU_SOFT)),
-    )
+RIB_POINTS = 26
+RIB_END_DEG = np.array([150, 152, 154, 156, 158, 160, 162, 162, 158, 154, 118, 85], float)  # 0 = spine, 180 = front
+_ALONG = np.linspace(0, 1, RIB_POINTS)
+RIB_THICK = np.interp(_ALONG, [0, 0.15, 0.85, 1], [4.4, 4.0, 3.9, 4.2])
+RIB_TALL = np.interp(_ALONG, [0, 0.12, 0.6, 1], [5.0, 6.0, 6.6, 7.8])
+
+
+def ribs(b: Build, s: np.ndarray, rng: np.random.Generator) -> dict[tuple[str, int], Tube]:
+    """Ribs 1 to 12 of both sides: each leaves the spine, runs round the chest wall and falls forward."""
+    number = np.arange(1, 13)
+    start, end = np.radians(9), np.radians(RIB_END_DEG)[:, None]
+    theta = start + (end - start) * _ALONG  # (12, n)
+    sine, cosine = np.sin(theta), np.cos(theta)
+    z0 = (VERTEBRA_Z[:12] + 4)[:, None]
+    fall = (np.interp(number, [1, 2, 4, 8, 12], [38, 55, 82, 105, 90]) * b.rib_slope)[:, None]
+    level = z0 - fall * (-0.10 * sine + (1 - cosine) / 2 + 0.12 * (theta / np.pi))
+    foot = spine_line(b, s, z0[:, 0] * s[2])
+    wall = (MU_BONE - MU_SOFT) * 1.6 * (1.0 - 0.003 * max(b.age - 45, 0))
+    found = {}
+    for name, x in SIDES.items():
+        z = level + rng.normal(0, 0.8, (12, 1))
+        up, down = np.clip((z + 60) / 216, 0, 0.985), np.clip((-60 - z) / 205, 0, 1)
+        ring = np.where(z > -60, np.sqrt(1 - up**2), 1 - 0.10 * down**2)
+        px = x * (133 * ring**0.95 + 5) * sine**0.9 * s[0] + foot[:, :1] * (1 - sine)
+        py = ((90 * ring**0.75 + 6) * cosine + 3) * s[1]
+        points = np.stack([px, py, z * s[2]], axis=-1)
+        facing = np.stack([x * sine, cosine, np.full_like(sine, 0.25)], axis=-1)
+        for i in number:
+            tall = RIB_TALL * (0.8 if i in (1, 11, 12) else 1.0)
+            radii = np.stack([RIB_THICK, tall], axis=1) * b.scale
+            core_weight = -(wall - (MU_MARROW - MU_SOFT))
+            found[name, int(i)] = Tube(points[i - 1], radii, wall, facing[i - 1], core=0.74, core_weight=core_weight)
+    return found
 
 
 def spine(b: Build, s: np.ndarray) -> list[Tube]:
-    tubes = []
-    zs = VERTEBRA_Z * s[2]
-    front = np.array([0.0, 1.0, 0.0])
+    """Bodies with denser end plates, pedicles, transverse and spinous processes of T1 to L4."""
+    n, k = len(VERTEBRA_Z), np.linspace(0, 1, len(VERTEBRA_Z))
     wall = (MU_BONE - MU_SOFT) * 0.75
-    for k, z in enumerate(zs):
-        tall = np.interp(k, [0, 15], [14.5, 27]) * s[2]
-        wide = np.interp(k, [0, 15], [14.5, 23]) * s[0]
-        deep = np.interp(k, [0, 15], [9, 16]) * s[1]
-        ends = np.linspace(-0.5, 0.5, 5) * tall
-        points = spine_line(b, s, z + ends)
-        waist = 1 + 0.10 * (np.abs(ends) / (0.5 * tall)) ** 2
-        radii = np.stack([deep * waist, wide * waist], axis=1)
-        facing = np.broadcast_to(front, (5, 3))
-        tubes.append(
-            Tube(
-                points,
-                radii,
-                wall,
-                facing,
-                core=0.9,
-                core_weight=-wall * 0.72,
-                gain=np.array([1.35, 1, 1, 1.35]),
-            )
-        )
-        middle = spine_line(b, s, np.array([z]))[0]
-        for x in (RIGHT, LEFT):
-            foot = middle + np.array([x * wide * 0.62, deep * 0.7, tall * 0.12])
-            tubes.append(round_tube(np.array([foot, foot + [0, 12, 0]]), 3.4, wall * 1.6))
-            tip = foot + np.array([x * 17, 14, 4]) * b.scale
-            tubes.append(round_tube(np.array([foot + [0, 8, 0], tip]), 3.4, wall * 0.8))
-        back = middle + np.array([0, deep + 14, -2])
-        tubes.append(
-            Tube(
-                np.array([back, back + [0, 26, -16 - tall * 0.4]]),
-                np.array([[2.6, 5.5], [3.2, 6.5]]),
-                wall,
-                np.array([[1.0, 0, 0]] * 2),
-            )
-        )
-    return tubes
+    tall, wide, deep = (14.5 + 12.5 * k) * s[2], (14.5 + 8.5 * k) * s[0], (9 + 7 * k) * s[1]
+    ends = np.linspace(-0.5, 0.5, 5)
+    z = (VERTEBRA_Z * s[2])[:, None] + ends * tall[:, None]
+    waist = 1 + 0.10 * (2 * ends) ** 2
+    radii = np.stack([deep[:, None] * waist, wide[:, None] * waist], axis=-1).reshape(-1, 2)
+    gain = np.tile([1.35, 1, 1, 1.35, 0], n)[:-1]
+    front = np.broadcast_to([0.0, 1.0, 0.0], (5 * n, 3))
+    bodies = Tube(spine_line(b, s, z.ravel()), radii, wall, front, 0.9, -wall * 0.72, gain, np.repeat(np.arange(n), 5))
+    middle = spine_line(b, s, VERTEBRA_Z * s[2])
+    tubes = [bodies]
+    for x in (RIGHT, LEFT):
+        foot = middle + np.stack([x * wide * 0.62, deep * 0.7, tall * 0.12], axis=1)
+        tubes.append(_pairs(foot, foot + [0, 12, 0], (3.4, 3.4), wall * 1.6))
+        tubes.append(_pairs(foot + [0, 8, 0], foot + np.array([x * 17, 14, 4]) * b.scale, (3.4, 3.4), wall * 0.8))
+    back = middle + np.stack([np.zeros(n), deep + 14, np.full(n, -2.0)], axis=1)
+    tip = back + np.stack([np.zeros(n), np.full(n, 26.0), -16 - tall * 0.4], axis=1)
+    return [*tubes, _pairs(back, tip, (2.9, 6.0), wall)]
+
+
+def _pairs(start: np.ndarray, end: np.ndarray, radii: tuple[float, float], weight: float) -> Tube:
+    """Straight pieces from start (n, 3) to end (n, 3) as one Tube, flat across x."""
+    points = np.stack([start, end], axis=1).reshape(-1, 3)
+    facing = np.broadcast_to([1.0, 0.0, 0.0], points.shape)
+    chain = np.repeat(np.arange(len(start)), 2)
+    return Tube(points, np.broadcast_to(radii, (len(points), 2)), weight, facing, chain=chain)
 
 
 def sternum(s: np.ndarray) -> list[Tube]:
