@@ -28,6 +28,7 @@ def export_model(model: Any, processor: Any, folder: Path, card: dict[str, Any],
         TrainingError: no space is left.
     """
     from vlm.build import save
+    from vlm.card import write_card
 
     if hasattr(model, "merge_and_unload"):
         model = model.merge_and_unload()
@@ -36,7 +37,7 @@ def export_model(model: Any, processor: Any, folder: Path, card: dict[str, Any],
     shutil.rmtree(temporary, ignore_errors=True)
     try:
         save(model.to(torch.float32), processor, temporary)
-        _write_card(model, processor, temporary, card)
+        write_card(model, processor, temporary, card)
     except Exception as error:
         shutil.rmtree(temporary, ignore_errors=True)
         if is_no_space(error):
@@ -49,12 +50,3 @@ def export_model(model: Any, processor: Any, folder: Path, card: dict[str, Any],
         shutil.rmtree(folder)
     os.rename(temporary, folder)
     return folder
-
-
-def _write_card(model: Any, processor: Any, folder: Path, card: dict[str, Any]) -> None:
-    try:
-        from vlm.card import write_card  # type: ignore[attr-defined]
-    except ImportError:
-        log.info("vlm.card is not there: the model has no card")
-        return
-    write_card(model, processor, folder, card)

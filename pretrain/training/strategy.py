@@ -10,8 +10,8 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
-from accelerate.state import AcceleratorState
-from accelerate.utils import DistributedDataParallelKwargs
+from accelerate.state import AcceleratorState, PartialState
+from accelerate.utils import DistributedDataParallelKwargs, DistributedType
 
 from pretrain.training.errors import TrainingError
 from pretrain.training.recipe import TrainRecipe
@@ -41,12 +41,36 @@ def make_accelerator(recipe: TrainRecipe, block_classes: Sequence[str]) -> Accel
         )
     precision = "bf16" if recipe.precision == "bf16" else "no"
     if recipe.strategy.startswith("zero"):
-        return _zero(recipe, precision, cpu, world)
+        return _checked(_zero(recipe, precision, cpu, world), DistributedType.DEEPSPEED)
     if recipe.strategy == "fsdp2":
-        return Accelerator(mixed_precision=precision, cpu=cpu, fsdp_plugin=_fsdp2(block_classes))
+        if cpu:
+            _sharding_on_cpu()
+        plugin = _fsdp2(block_classes)
+        return _checked(Accelerator(mixed_precision=precision, fsdp_plugin=plugin), DistributedType.FSDP)
     # Every parameter gets a gradient in every pass (the dummy image sees to it), so DDP need not look for unused ones.
     handlers: list[Any] = [DistributedDataParallelKwargs(gradient_as_bucket_view=True)]
     return Accelerator(mixed_precision=precision, cpu=cpu, kwargs_handlers=handlers)
+
+
+def _sharding_on_cpu() -> None:
+    """Let accelerate shard on a CPU: its MULTI_CPU mode knows DDP only and passes over an FSDP plugin (1.15).
+
+    The process group is gloo's and the device the CPU; the type only opens the branch that reads the plugin.
+    """
+    state = PartialState(backend="gloo")
+    if state.device.type != "cpu":
+        raise TrainingError(f"accelerate chose the device {state.device} on a machine without a GPU")
+    PartialState._shared_state["distributed_type"] = DistributedType.MULTI_GPU
+
+
+def _checked(accelerator: Accelerator, wanted: DistributedType) -> Accelerator:
+    """accelerate falls back to plain data parallelism in silence; here that is an error."""
+    if accelerator.distributed_type != wanted:
+        raise TrainingError(
+            f"accelerate runs as {accelerator.distributed_type.value}, not {wanted.value}: unset the ACCELERATE_* variables, "
+            "or launch with torchrun, which sets none"
+        )
+    return accelerator
 
 
 def _fsdp2(block_classes: Sequence[str]):
@@ -86,6 +110,7 @@ def zero_config(recipe: TrainRecipe, world: int) -> dict:
 
 
 def _zero(recipe: TrainRecipe, precision: str, cpu: bool, world: int) -> Accelerator:
+    os.environ["ACCELERATE_USE_DEEPSPEED"] = "true"  # what accelerate launch sets; torchrun does not
     if cpu:
         os.environ.setdefault("DS_ACCELERATOR", "cpu")
     try:
@@ -95,4 +120,6 @@ def _zero(recipe: TrainRecipe, precision: str, cpu: bool, world: int) -> Acceler
     from accelerate.utils import DeepSpeedPlugin
 
     plugin = DeepSpeedPlugin(hf_ds_config=zero_config(recipe, world))
-    return Accelerator(mixed_precision=precision, cpu=cpu, deepspeed_plugin=plugin)
+    if cpu:
+        PartialState(backend="gloo")
+    return Accelerator(mixed_precision=precision, deepspeed_plugin=plugin)
