@@ -10,7 +10,6 @@ import csv
 import hashlib
 import os
 from collections.abc import Iterator, Mapping
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -18,21 +17,8 @@ from pretrain.importing.errors import ColumnError, ImportSourceError
 from pretrain.importing.study import Drop, Question, Report, Study, cluster_key
 from pretrain.importing.tables import Columns
 
-_NOT_IMAGES = {
-    ".txt",
-    ".csv",
-    ".tsv",
-    ".json",
-    ".jsonl",
-    ".parquet",
-    ".xml",
-    ".md",
-    ".html",
-    ".pdf",
-    ".tar",
-    ".zip",
-    ".py",
-}
+_TEXTS = ("txt", "md", "html", "xml", "pdf", "json", "jsonl", "csv", "tsv", "parquet", "tar", "zip", "py")
+_NOT_IMAGES = {f".{kind}" for kind in _TEXTS}  # everything else is for the decoder to judge
 _NAMES_OF_INDEX = {"dicomdir", "readme", "license", "licence", "lockfile", "version"}
 
 
@@ -64,6 +50,7 @@ class DicomFolder:
         self.name = name or self.folder.resolve().name
         self.licence, self.simulated, self.salt = licence, simulated, salt
         self.reports = Path(reports) if reports else None
+        self._folder_reports: dict[Path, Path | None] = {}
         self._rows = self._read_reports(mapping or {}) if self.reports else None
         self._groups = self._listed() if self._rows is not None else self._found()
         if not self._groups:
@@ -153,7 +140,9 @@ class DicomFolder:
             return own
         folder = image.parent
         while True:
-            report = _folder_report(folder)
+            if folder not in self._folder_reports:
+                self._folder_reports[folder] = _folder_report(folder)
+            report = self._folder_reports[folder]
             if report is None and folder != self.folder:
                 beside = folder.with_name(folder.name + ".txt")
                 report = beside if beside.is_file() else None
@@ -206,18 +195,17 @@ def _image_files(folder: Path) -> list[Path]:
     return found
 
 
-@lru_cache(maxsize=4096)
 def _folder_report(folder: Path) -> Path | None:
-    """``report.txt``, or the only .txt of a folder that is not the report of one image."""
+    """``report.txt``, or the only .txt of a folder that is not the report of one image or of a folder beside it."""
     if (folder / "report.txt").is_file():
         return folder / "report.txt"
-    texts = [
-        p
-        for p in folder.glob("*.txt")
-        if not any(q.suffix != ".txt" and q.is_file() for q in folder.glob(f"{_quoted(p.stem)}.*"))
-    ]
-    texts = [p for p in texts if not (folder / p.stem).is_dir()]
+    texts = [p for p in folder.glob("*.txt") if not (folder / p.stem).is_dir() and not _has_image(p)]
     return texts[0] if len(texts) == 1 else None
+
+
+def _has_image(text: Path) -> bool:
+    twins = text.parent.glob(f"{_quoted(text.stem)}.*")
+    return any(twin.suffix != ".txt" and twin.is_file() for twin in twins)
 
 
 def _quoted(stem: str) -> str:

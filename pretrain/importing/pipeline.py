@@ -51,8 +51,7 @@ class ImportOptions:
 
     def deciding(self) -> dict[str, Any]:
         """The part that decides the content of the shards."""
-        chosen = asdict(replace(self, workers=1, overwrite=False, max_drop=0.0))
-        return {k: v for k, v in chosen.items() if k not in ("workers", "overwrite", "max_drop")}
+        return {k: v for k, v in asdict(self).items() if k not in ("workers", "overwrite", "max_drop")}
 
 
 @dataclass(frozen=True)

@@ -94,13 +94,16 @@ class TableSource:
         self.images = Path(images) if images else self.path.parent
         self.group, self.licence, self.simulated, self.salt = group, licence, simulated, salt
         self.name = name or self.path.stem
+        self._splits: list[str] | None = None
         self.columns = Columns.resolve(mapping or {}, self._column_names(), self.path.name)
 
     def splits(self) -> list[str]:
-        if "split" not in self.columns.of:
-            return ["train"]
-        found = {str(self.columns.get(row, "split") or "train") for _, row in self._rows() if row is not None}
-        return sorted(found)
+        if self._splits is None:
+            column = self.columns.of.get("split")
+            rows = self._rows(column) if column else ()
+            found = {str(self.columns.get(row, "split") or "train") for _, row in rows if row is not None}
+            self._splits = sorted(found) or ["train"]
+        return self._splits
 
     def total(self, split: str) -> int | None:
         return None
@@ -151,13 +154,14 @@ class TableSource:
             raise ImportSourceError(f"{self.path}: a table is .csv, .tsv, .jsonl or .parquet")
         return kind
 
-    def _rows(self) -> Iterator[tuple[int, Mapping[str, Any] | None]]:
+    def _rows(self, only: str | None = None) -> Iterator[tuple[int, Mapping[str, Any] | None]]:
+        """Rows with their numbers; of a Parquet file, whose images may be inside, one column alone can be read."""
         kind = self._kind()
         if kind == "parquet":
             import pyarrow.parquet as pq
 
             number = 0
-            for batch in pq.ParquetFile(self.path).iter_batches(batch_size=64):
+            for batch in pq.ParquetFile(self.path).iter_batches(batch_size=64, columns=[only] if only else None):
                 for row in batch.to_pylist():
                     number += 1
                     yield number, row
