@@ -41,7 +41,8 @@ class ResamplerBlock(nn.Module):
         self.norm_queries = nn.LayerNorm(width, eps=1e-6)
         self.norm_patches = nn.LayerNorm(width, eps=1e-6)
         self.to_q = nn.Linear(width, width, bias=False)
-        self.to_kv = nn.Linear(width, 2 * width, bias=False)
+        self.to_k = nn.Linear(width, width, bias=False)
+        self.to_v = nn.Linear(width, width, bias=False)
         self.to_out = nn.Linear(width, width, bias=False)
         self.norm_mlp = nn.LayerNorm(width, eps=1e-6)
         hidden = int(width * mlp_ratio)
@@ -57,9 +58,8 @@ class ResamplerBlock(nn.Module):
         normed = self.norm_queries(queries)
         patches = self.norm_patches(patches)
         key_patches = patches if position is None else patches + position.to(patches.dtype)
-        weight_k, weight_v = self.to_kv.weight.chunk(2)
-        keys = F.linear(torch.cat([key_patches, normed], dim=1), weight_k)
-        values = F.linear(torch.cat([patches, normed], dim=1), weight_v)
+        keys = self.to_k(torch.cat([key_patches, normed], dim=1))
+        values = self.to_v(torch.cat([patches, normed], dim=1))
         read = F.scaled_dot_product_attention(
             self._split(self.to_q(normed)), self._split(keys), self._split(values), attn_mask=mask
         )

@@ -28,7 +28,8 @@ def _tower_config(tower: str, tower_args: dict[str, Any] | None) -> MedVLMVision
     preset = dict(PRESETS.get(tower, {"name": tower}))
     name = preset.pop("name")
     model_args = {**preset, **(tower_args or {})}
-    probe = VisionTower(name, model_args)
+    with torch.device("meta"):
+        probe = VisionTower(name, model_args)
     encoder = probe.encoder
     timm_config = getattr(encoder, "pretrained_cfg", None) or {}
     channels = probe.in_channels
@@ -94,8 +95,7 @@ def new_model(
     model.lm_head.load_state_dict(head.state_dict())
     model.tie_weights()
     if pretrained_tower:
-        pretrained = VisionTower(vision.name, vision.model_args, pretrained=True)
-        model.model.vision_tower.load_state_dict(pretrained.state_dict())
+        model.model.vision_tower.load_pretrained()
     if vision_weights is not None:
         model.model.vision_tower.load_weights_file(vision_weights)
     _match_loudness(model)

@@ -45,6 +45,7 @@ def new(
     from vlm.build import CheckpointError, new_model, save
     from vlm.card import write_card
 
+    _no_progress_bars()
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise CheckpointError(f"{out} is there already and not an empty folder: name another, or remove it first")
     model, processor = new_model(
@@ -73,6 +74,7 @@ def info(folder: Annotated[Path, typer.Argument(help="A checkpoint folder.")]) -
     """Print what a checkpoint is made of, its parameters, and the tokens that images become."""
     from vlm.build import load
 
+    _no_progress_bars()
     model, processor = load(folder)
     _describe(model, processor, folder)
 
@@ -91,8 +93,15 @@ def card(
 
     given = {"evaluation": evaluation, "data": data}
     facts = {name: read_json(file) for name, file in given.items() if file is not None}
+    _no_progress_bars()
     model, processor = load(folder)
     typer.echo(write_card(model, processor, folder, facts).read_text(encoding="utf-8"))
+
+
+def _no_progress_bars() -> None:
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
 
 
 def _options(pairs: list[str] | None) -> dict[str, Any]:

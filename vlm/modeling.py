@@ -51,7 +51,8 @@ class MedVLMPreTrainedModel(PreTrainedModel):
     input_modalities: ClassVar[list[str]] = ["image", "text"]
     supports_gradient_checkpointing = True
     _skip_keys_device_placement: ClassVar[list[str]] = ["past_key_values"]
-    _no_split_modules: ClassVar[list[str]] = ["NaFlexVit", "Block", "EvaBlock", "ResamplerBlock"]
+    # not the timm model as a whole: its `forward` is not what runs, so a sharding hook there would never fire
+    _no_split_modules: ClassVar[list[str]] = ["Block", "EvaBlock", "ResamplerBlock"]
     _supports_flash_attn = True
     _supports_sdpa = True
     _supports_flex_attn = True
@@ -172,7 +173,7 @@ class MedVLMModel(MedVLMPreTrainedModel):
             if missing:
                 raise ImageTokenMismatch(
                     f"the text holds {missing} image tokens, but no pixel_values came with it. Pass the processor's "
-                    "whole output; a trainer that drops images when their count does not match (TRL's GRPO) ends here too"
+                    "whole output; a trainer that drops images whose count does not match (TRL's GRPO) ends here too"
                 )
         if attention_mask is None and position_ids is not None and past_key_values is None:
             # transformers recognises packing only where no cache is made (masking_utils of 5.17)

@@ -23,9 +23,6 @@ PRESETS: dict[str, dict[str, Any]] = {
 }
 """Towers by short name: `test` for tests, `small_cpu` for training on a CPU."""
 
-# Our models read every patch, so what pools them is not built; `img_size` is the grid that positions are learnt on.
-_FIXED_ARGS = {"num_classes": 0, "global_pool": ""}
-
 
 class VisionTowerError(MedVLMError, ValueError):
     """The tower's name or options do not make a tower that takes images of any shape."""
@@ -64,30 +61,34 @@ def pad_patches(pixel_values: torch.Tensor, grids: list[Grid]) -> dict[str, torc
     return {"patches": patches, "patch_coord": coord, "patch_valid": valid}
 
 
-def create_encoder(name: str, model_args: dict[str, Any] | None = None, pretrained: bool = False) -> nn.Module:
+def create_encoder(
+    name: str, model_args: dict[str, Any] | None = None, pretrained: bool = False, pooled: bool = False
+) -> nn.Module:
     """Build a timm NaFlexVit by name: a NaFlex model, or a classic ViT or EVA through timm's `use_naflex=True`.
 
     Raises VisionTowerError for names that timm does not know, for other families (a CNN, Swin, ...) and for options
-    that the model does not take.
+    that the model does not take. Pooling is left out, and the last norm stands on every patch, unless `pooled`.
     """
     import timm
+    from timm.models import is_model_in_modules
     from timm.models.naflexvit import NaFlexVit
 
     if not timm.is_model(name):
         near = timm.list_models(f"*{name.split('_')[0]}*")[:5]
         hint = f" (near: {', '.join(near)})" if near else ""
         raise VisionTowerError(f"timm has no model named {name!r}{hint}; `timm.list_models('*vit*')` lists them")
-    arguments = {**(model_args or {}), **_FIXED_ARGS}
+    if not is_model_in_modules(name, ("naflexvit", "vision_transformer", "eva")):
+        raise VisionTowerError(_not_a_vit(name))
+    arguments = {**(model_args or {}), "num_classes": 0}
+    if not pooled:
+        arguments |= {"global_pool": "", "fc_norm": False}
     if arguments.get("patch_drop_rate"):
         raise VisionTowerError("patch_drop_rate drops patches that the decoder's image tokens stand for: leave it 0")
-    is_naflex = name.startswith("naflexvit")
-    if not is_naflex:
+    if not is_model_in_modules(name, ("naflexvit",)):
         arguments["use_naflex"] = True
     try:
         encoder = timm.create_model(name, pretrained=pretrained, **arguments)
     except (TypeError, AssertionError) as error:
-        if not is_naflex and "use_naflex" in str(error):
-            raise VisionTowerError(_not_a_vit(name)) from error
         raise VisionTowerError(f"timm model {name!r} does not take these options: {error}") from error
     if not isinstance(encoder, NaFlexVit):
         raise VisionTowerError(_not_a_vit(name))
@@ -108,9 +109,10 @@ class VisionTower(nn.Module):
     do not depend on the other images of the batch. The tower runs once a call: ranks that shard it stay in step.
     """
 
-    def __init__(self, name: str, model_args: dict[str, Any] | None = None, pretrained: bool = False):
+    def __init__(self, name: str, model_args: dict[str, Any] | None = None):
         super().__init__()
-        self.encoder: Any = create_encoder(name, model_args, pretrained)
+        self.created_as = (name, model_args)
+        self.encoder: Any = create_encoder(name, model_args)
         self.hidden_size: int = self.encoder.embed_dim
         self.patch_size: int = self.encoder.embeds.patch_size[0]
         self.in_channels: int = self.encoder.in_chans
@@ -169,17 +171,38 @@ class VisionTower(nn.Module):
         path = Path(path)
         if not path.is_file():
             raise VisionTowerError(f"no vision weights at {path}")
-        state = checkpoint_filter_fn(load_state_dict(str(path), weights_only=True), self.encoder)
+        self._load(checkpoint_filter_fn(load_state_dict(str(path), weights_only=True), self.encoder), str(path))
+
+    def load_pretrained(self) -> None:
+        """Load timm's own weights for this name, from the hub or its cache.
+
+        Raises VisionTowerError if timm has none, or if they cannot be had.
+        """
+        name, model_args = self.created_as
+        try:
+            donor = create_encoder(name, model_args, pretrained=True, pooled=True)
+        except VisionTowerError:
+            raise
+        except (OSError, RuntimeError, ValueError) as error:
+            raise VisionTowerError(
+                f"timm's weights of {name!r} cannot be had ({error}): without the hub, pass a file as vision_weights"
+            ) from error
+        self._load(donor.state_dict(), f"timm's weights of {name}")
+
+    def _load(self, state: dict[str, torch.Tensor], source: str) -> None:
+        if "norm.weight" not in state and "fc_norm.weight" in state:
+            # models that average before their last norm: what follows here reads patches, normed one by one
+            state = {key.replace("fc_norm.", "norm."): value for key, value in state.items()}
         try:
             missing, unexpected = self.encoder.load_state_dict(state, strict=False)
         except RuntimeError as error:
             raise VisionTowerError(
-                f"{path} holds tensors of other shapes than this tower's: is it another architecture, or were its "
+                f"{source}: tensors of other shapes than this tower's. Is it another architecture, or were its "
                 f"positions learnt at another img_size (a tower option)? {str(error).splitlines()[-1].strip()}"
             ) from error
         if missing:
             raise VisionTowerError(
-                f"{path} lacks {len(missing)} tensors of this tower (first: {missing[0]}): is it another architecture?"
+                f"{source} lacks {len(missing)} tensors of this tower, such as {missing[0]}: another architecture?"
             )
         if unexpected:
-            logger.info("left aside %d tensors of %s, such as %s", len(unexpected), path.name, unexpected[0])
+            logger.info("left aside %d tensors of %s, such as %s", len(unexpected), source, unexpected[0])

@@ -139,6 +139,7 @@ def test_any_timm_vit_by_name(tower, arguments, tmp_path, say, picture, inputs_o
     images = [picture(60, 110), picture(112, 40, 1)]
     batch = inputs_of(processor, [say("user", *images, "?"), say("assistant", "yes")])
     model(**batch).loss.backward()
+    assert [name for name, p in model.named_parameters() if p.grad is None] == []  # nothing built is left unused
     save(model.eval(), processor, tmp_path)
     again, _ = load(tmp_path)
     with torch.no_grad():  # buffers that are not saved (rotary positions) come back too
@@ -204,6 +205,29 @@ def test_vision_weights_of_a_classic_vit_load_from_a_file(tmp_path, picture):
         new_model("tiny", "vit_tiny_patch16_224", tower_args=small, vision_weights=file)
     with pytest.raises(VisionTowerError, match="no vision weights at"):
         new_model("tiny", "test", vision_weights=tmp_path / "none.safetensors")
+
+
+def test_vision_weights_of_a_pooling_naflex_model_load_from_a_file(tmp_path):
+    """Its last norm stands behind the pooling; ours stands on every patch."""
+    import timm
+    from safetensors.torch import save_file
+
+    small = {"embed_dim": 32, "depth": 2, "num_heads": 2}
+    torch.manual_seed(4)
+    donor = timm.create_model("naflexvit_base_patch16_gap", **small)
+    torch.nn.init.normal_(donor.fc_norm.weight)
+    save_file(donor.state_dict(), tmp_path / "gap.safetensors")
+    model, _ = new_model(
+        "tiny", "naflexvit_base_patch16_gap", tower_args=small, vision_weights=tmp_path / "gap.safetensors"
+    )
+    assert torch.equal(model.model.vision_tower.encoder.norm.weight, donor.fc_norm.weight)
+    assert torch.equal(model.model.vision_tower.encoder.embeds.proj.weight, donor.embeds.proj.weight)
+
+
+def test_pretrained_weights_without_a_hub_are_met_with_a_sentence(monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    with pytest.raises(VisionTowerError, match=r"pass a file as vision_weights"):
+        VisionTower("vit_tiny_patch16_224").load_pretrained()
 
 
 def test_counts(tiny):

@@ -146,6 +146,17 @@ def test_images_of_a_batch_may_be_flat_or_nested(tiny, picture):
         assert torch.equal(flat[key], nested[key]), key
 
 
+def test_the_pixel_budget_may_be_set_for_one_call(tiny, picture):
+    _, processor = tiny
+    text = "<|vision_start|><|image_pad|><|vision_end|>"
+    grids = [
+        processor(images=picture(128, 128), text=text, images_kwargs={"max_pixels": side * side})["image_grid_thw"][0]
+        for side in (32, 64)
+    ]
+    assert [list(grid) for grid in grids] == [[1, 2, 2], [1, 4, 4]]
+    assert processor._get_num_multimodal_tokens([(128, 128)], max_pixels=64 * 64).num_image_tokens == [4]
+
+
 def test_image_and_placeholder_counts_must_agree(tiny, picture):
     _, processor = tiny
     with pytest.raises(ImageTokenMismatch, match=r"1 image placeholder.*2 image\(s\)"):
