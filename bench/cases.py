@@ -14,7 +14,8 @@ from PIL import Image
 from bench.errors import DataError
 from bench.items import GENERAL, Item, ItemSet, Picture, read_simulated
 from bench.records import Run
-from bench.summary import FLOOR_ARM, Record, group
+from bench.resampling import Record, group
+from bench.summary import FLOOR_ARM
 from bench.tables import finding_name
 from vlm.errors import MedVLMError
 from vlm.imaging import read_image

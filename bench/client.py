@@ -34,7 +34,7 @@ class Reply:
 class Patience:
     """How often and how long to try again. Pauses double from `first_pause_s`, up to `longest_pause_s`."""
 
-    attempts: int = 5
+    attempts: int = 6
     first_pause_s: float = 0.5
     longest_pause_s: float = 20.0
     timeout_s: float = 300.0

@@ -6,7 +6,7 @@ score is the mean over seeds and its interval speaks of other patients; the rang
 
 import math
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -17,12 +17,11 @@ from bench import statistics as st
 from bench.arms import Arm
 from bench.errors import RunError
 from bench.records import Run
+from bench.resampling import BalancedBootstrap, Record, group, spread
 from bench.statistics import Interval, PairedResult
 
-Record = dict[str, Any]
 FLOOR_ARM = "majority"  # answers that need no model: the most frequent one of each finding
 OUTCOMES = ("answer", "abstain", "invalid", "unparsed", "failed")
-DRAWS = 2000
 
 
 @dataclass(frozen=True)
@@ -175,62 +174,6 @@ def closed_scores(records: Sequence[Record]) -> ClosedScores:
     )
 
 
-class BalancedBootstrap:
-    """Balanced accuracies under one set of cluster draws, so that arms can be compared draw by draw.
-
-    Args:
-        records: closed records of all arms of one model.
-    """
-
-    def __init__(self, records: Sequence[Record], draws: int = DRAWS, seed: int = 0) -> None:
-        self.patients = sorted({r["patient"] for r in records})
-        self._place = {patient: i for i, patient in enumerate(self.patients)}
-        self.weights_RG = st.bootstrap_weights(len(self.patients), draws, seed)
-
-    def recall_draws(self, records: Sequence[Record]) -> tuple[float, np.ndarray]:
-        """Share of right answers: the value, and (R,) its draws; NaN where a draw holds no such item."""
-        hits_G, counts_G = np.zeros(len(self.patients)), np.zeros(len(self.patients))
-        for record in records:
-            place = self._place[record["patient"]]
-            counts_G[place] += 1
-            hits_G[place] += record["correct"]
-        counts_R = self.weights_RG @ counts_G
-        draws = np.divide(self.weights_RG @ hits_G, counts_R, out=np.full(len(counts_R), np.nan), where=counts_R > 0)
-        return (float(hits_G.sum() / counts_G.sum()) if counts_G.sum() else math.nan), draws
-
-    def balanced_draws(self, records: Sequence[Record]) -> tuple[float, np.ndarray]:
-        """Balanced accuracy over the classes of these records, and its draws."""
-        by_class: dict[str, list[Record]] = defaultdict(list)
-        for record in records:
-            by_class[record["truth"]].append(record)
-        if len(by_class) < 2:
-            return math.nan, np.full(len(self.weights_RG), np.nan)
-        parts = [self.recall_draws(rows) for rows in by_class.values()]
-        return float(np.mean([value for value, _ in parts])), np.mean([draws for _, draws in parts], axis=0)
-
-    def mean_over_findings(self, records: Sequence[Record], findings: Sequence[str]) -> tuple[float, np.ndarray]:
-        """Mean over findings of balanced accuracy, and its draws; a finding without two classes sits out."""
-        groups = group(records, lambda r: r["finding"])
-        parts = [self.balanced_draws(groups.get(finding, [])) for finding in findings]
-        if not parts:
-            return math.nan, np.full(len(self.weights_RG), np.nan)
-        draws_FR = np.stack([draws for _, draws in parts])
-        counts_R = (~np.isnan(draws_FR)).sum(0)
-        mean_R = np.divide(
-            np.nansum(draws_FR, axis=0), counts_R, out=np.full(len(counts_R), np.nan), where=counts_R > 0
-        )
-        values = [value for value, _ in parts if not math.isnan(value)]
-        return float(np.mean(values)) if values else math.nan, mean_R
-
-
-def group(records: Sequence[Record], key: Callable[[Record], str]) -> dict[str, list[Record]]:
-    """Records by key, in order of first appearance."""
-    groups: dict[str, list[Record]] = defaultdict(list)
-    for record in records:
-        groups[key(record)].append(record)
-    return dict(groups)
-
-
 def item_means(records: Sequence[Record]) -> dict[tuple[str, str], float]:
     """Share of seeds that got each item right, by (patient, item): seeds are not independent items."""
     scores: dict[tuple[str, str], list[float]] = defaultdict(list)
@@ -294,7 +237,7 @@ def _balanced_gain(
     """
     (value_a, draws_a), (value_b, draws_b) = boot.balanced_draws(real), boot.balanced_draws(blank)
     gain, draws_R = value_a - value_b, draws_a - draws_b
-    if _spread(draws_R) > 0:
+    if spread(draws_R) > 0:
         return st.percentile_interval(gain, draws_R), st.normal_p_value(gain, float(np.nanstd(draws_R)))
     a, b = scores["real"].balanced, scores["blank"].balanced
     low = gain - math.hypot(a.value - a.low, b.high - b.value)
@@ -336,17 +279,10 @@ def calibration_of(records: Sequence[Record]) -> Calibration | None:
     )
 
 
-def _spread(draws_R: np.ndarray) -> float:
-    """Range of the draws that exist; 0 where they agree but for rounding."""
-    usable = draws_R[~np.isnan(draws_R)]
-    spread = float(usable.max() - usable.min()) if len(usable) else 0.0
-    return spread if spread > 1e-9 else 0.0
-
-
 def _with_width(drawn: tuple[float, np.ndarray], records: list[Record], findings: Sequence[str]) -> Interval:
     """The bootstrap interval; where all draws are equal (all right, or constant answers) that of variance recovery."""
     value, draws_R = drawn
-    if _spread(draws_R) > 0:
+    if spread(draws_R) > 0:
         return st.percentile_interval(value, draws_R)
     groups = group(records, lambda r: r["finding"])
     return st.mean_of_independent(

@@ -11,9 +11,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import settings
 from PIL import Image
 from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.uid import DigitalXRayImageStorageForPresentation, ExplicitVRLittleEndian, generate_uid
+
+settings.register_profile("busy machine", deadline=None)
+settings.load_profile("busy machine")
 
 CLOSED = {
     "effusion_left": "Is there a left pleural effusion?",

@@ -18,7 +18,8 @@ from bench.errors import RunError
 from bench.measure import MeasureSettings, measure
 from bench.records import read_run
 from bench.report import Section, load_summaries, write_report
-from bench.summary import FLOOR_ARM, BalancedBootstrap, compare, summarise, summarise_finding
+from bench.resampling import BalancedBootstrap
+from bench.summary import FLOOR_ARM, compare, summarise, summarise_finding
 from bench.tables import number, verdict
 
 QUICK = Patience(attempts=3, first_pause_s=0.01, longest_pause_s=0.05, timeout_s=20)
