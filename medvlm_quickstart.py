@@ -145,7 +145,7 @@ def _bar(words: str) -> Progress:
 
 def simulate(road: Road) -> dict[str, Any]:
     """Films of simulated patients as DICOM, with reports, questions and the exact truth."""
-    from pretrain.sources.chest.simulate import simulate as simulate_chests
+    from pretrain.sources.chest import simulate as simulate_chests
 
     with _bar("simulating patients") as bar:
         task = bar.add_task("", total=road.settings.patients)

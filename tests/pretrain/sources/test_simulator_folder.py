@@ -16,7 +16,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from pretrain.sources.chest import SimulationError, generate_case, simulate
-from pretrain.sources.chest.simulate import SPLITS, split_of
+from pretrain.sources.chest.folder import SPLITS, split_of
 
 SHARES = (0.5, 0.2, 0.3)
 
