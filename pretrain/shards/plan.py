@@ -46,6 +46,16 @@ class _Epoch:
     counts: list[np.ndarray | None]  # per source: (N,) repeats, None = every sample once
 
 
+class _Window(NamedTuple):
+    """Samples of positions ``start`` to ``end``, shuffled."""
+
+    start: int
+    end: int
+    epoch: int
+    sources: list[int]
+    records: list[int]
+
+
 class Plan:
     """Which sample comes at which step of training.
 
@@ -94,10 +104,11 @@ class Plan:
         self.parts = self._describe(mix)
         self.hash = hashlib.sha256(json.dumps(self.parts, sort_keys=True).encode()).hexdigest()
         self._epochs: OrderedDict[int, _Epoch] = OrderedDict()
-        self._windows: OrderedDict[tuple[int, int], tuple[list[int], list[int]]] = OrderedDict()
+        self._windows: OrderedDict[tuple[int, int], _Window] = OrderedDict()
+        self._last: _Window | None = None
 
     def __getstate__(self):
-        return {**self.__dict__, "_epochs": OrderedDict(), "_windows": OrderedDict()}
+        return {**self.__dict__, "_epochs": OrderedDict(), "_windows": OrderedDict(), "_last": None}
 
     def __repr__(self) -> str:
         names = ", ".join(source.name for source in self.sources)
@@ -105,12 +116,11 @@ class Plan:
 
     def sample(self, t: int) -> SampleRef:
         """The sample at position ``t`` >= 0 of the endless stream."""
-        epoch, position = self.locate(t)
-        layout = self._epoch(epoch)
-        window = bisect_right(layout.window_starts, position) - 1
-        sources, records = self._window(epoch, window)
-        at = position - layout.window_starts[window]
-        return SampleRef(t, epoch, sources[at], records[at])
+        window = self._last
+        if window is None or not window.start <= t < window.end:
+            window = self._last = self._window_at(t)
+        at = t - window.start
+        return SampleRef(t, window.epoch, window.sources[at], window.records[at])
 
     def batch(self, b: int) -> range:
         """Positions of global batch ``b``."""
@@ -267,8 +277,9 @@ class Plan:
         key = derive(self.seed, "repeats", source.name, epoch)
         return repeats(weights, quota, self._strata[s], key)  # pyright: ignore[reportArgumentType]
 
-    def _window(self, epoch: int, window: int) -> tuple[list[int], list[int]]:
-        """Sources and records of one window, shuffled."""
+    def _window_at(self, t: int) -> _Window:
+        epoch, position = self.locate(t)
+        window = bisect_right(self._epoch(epoch).window_starts, position) - 1
         cached = self._windows.get((epoch, window))
         if cached is None:
             cached = self._windows[epoch, window] = self._shuffle_window(epoch, window)
@@ -276,7 +287,7 @@ class Plan:
                 self._windows.popitem(last=False)
         return cached
 
-    def _shuffle_window(self, epoch: int, window: int) -> tuple[list[int], list[int]]:
+    def _shuffle_window(self, epoch: int, window: int) -> _Window:
         layout = self._epoch(epoch)
         sources, records = [], []
         for s, shard, number in layout.passes[window * self.block : (window + 1) * self.block].tolist():
@@ -286,7 +297,10 @@ class Plan:
             sources.append(np.full(len(due), s))
             records.append(due)
         order = permutation(derive(self.seed, "window", epoch, window), sum(map(len, records)))
-        return np.concatenate(sources)[order].tolist(), np.concatenate(records)[order].tolist()
+        start, end = (self.epoch_start(epoch) + place for place in layout.window_starts[window : window + 2])
+        return _Window(
+            start, end, epoch, np.concatenate(sources)[order].tolist(), np.concatenate(records)[order].tolist()
+        )
 
 
 def _passes(source: ShardSet, s: int, count: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:

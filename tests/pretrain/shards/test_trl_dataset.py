@@ -71,4 +71,4 @@ def test_sft_trainer_sees_the_plan_and_resumes_in_it(plan, tmp_path):
     keys = [plan.sources[0].row(plan.sample(t).record).key for t in range(20)]
     assert train(2)[:4] == keys[:4]
     resumed = train(4, resume=str(tmp_path / "run/checkpoint-2"))
-    assert resumed[-4:] == keys[4:8] or resumed[:4] == keys[4:8]
+    assert resumed[:4] == keys[4:8]  # nothing that was seen is decoded again
