@@ -91,7 +91,8 @@ _MODIFIERS = frozenset(
         " acute focal displaced pulmonary cardiac",
     )
 )
-_OPPOSITES = frozenset({"left", "right", "bilateral", "both"})
+_SIDES = frozenset({"left", "right"})
+_OPPOSITES = _SIDES | {"bilateral", "both"}
 
 
 def normalise(text: str) -> str:
@@ -174,6 +175,7 @@ def _yes_no(reply: str, bare: str, question: str) -> Parsed:
         return Parsed("answer", "no", "synonym")
     if _BOTH.search(reply):
         return Parsed("invalid", None, "both options")
+    reply = re.sub(r"^(?:(?:the |my )?(?:final )?answer(?: is)?)\s*[:=]\s*(?=\w)", "", reply)
     head = _HEAD.match(reply) or _HEAD_CLAUSE.match(reply)
     if head:
         return _after_head("yes" if head[1].startswith("ye") else "no", reply[head.end() :], question)
@@ -209,6 +211,9 @@ def _after_head(value: str, rest: str, question: str) -> Parsed:
     affirms = re.match(r"[\s,:\u2013\u2014-]*(?:there (?:is|are)|i (?:can |do )?see|it is|they are)\s+(.*)", opening)
     if value == "no" and affirms and not _NEGATION.search(opening) and not _softened(affirms[1]):
         return Parsed("unparsed", None, "no, then affirmed")
+    asked_side, said_side = _content(question) & _SIDES, _content(rest) & _SIDES
+    if value == "yes" and len(asked_side) == 1 and said_side and not said_side & asked_side:
+        return Parsed("unparsed", None, "yes, of the other side")
     for sentence in re.split(r"[.;\n]|\bbut\b|\bhowever\b", rest):
         if _statement(sentence, question).value == other:
             return Parsed("unparsed", None, "contradicts itself")

@@ -70,7 +70,8 @@ def headline_text(summary: Summary) -> str:
     """A few lines for the terminal."""
     lines = [f"{summary.label}: {summary.items} questions, {summary.patients} patients, {len(summary.runs)} run(s)"]
     lines += [
-        f"  {NAMES[arm]:<24} balanced accuracy {with_interval(summary.overall[arm].by_finding)}"
+        f"  {NAMES[arm]:<24} balanced accuracy {with_interval(summary.overall[arm].by_finding)},"
+        f" yes-no pooled {number(summary.overall[arm].pooled.value)}"
         for arm in arm_order(summary)
     ]
     unread = summary.overall.get("real")

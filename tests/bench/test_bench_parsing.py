@@ -56,6 +56,8 @@ YES_NO_CASES = [
     ("Yes. There is no left pleural effusion.", EFFUSION, UNPARSED), ("Yes.\nNo effusion.", EFFUSION, UNPARSED),
     ("No. There is no effusion. The heart is large.", EFFUSION, NO), ("No. There is a right effusion.", EFFUSION, NO),
     ("Yes. There is a left pleural effusion. No pneumothorax.", EFFUSION, YES),
+    ("Yes - but only on the right", EFFUSION, UNPARSED), ("Yes, a right pleural effusion.", EFFUSION, UNPARSED),
+    ("Yes, left and right effusions.", EFFUSION, YES), ("Yes, on the left.", EFFUSION, YES),
     # both
     ("yes or no", EFFUSION, INVALID), ("Yes/No", EFFUSION, INVALID), ("yes no", EFFUSION, INVALID),
     ("yes and no", EFFUSION, INVALID), ("No, yes", EFFUSION, INVALID), ("Both yes and no", EFFUSION, INVALID),
@@ -70,7 +72,10 @@ YES_NO_CASES = [
     ('```json\n{"answer": "No", "why": "yes it is sharp"}\n```', EFFUSION, NO),
     ("<think>It could be yes.</think>no", EFFUSION, NO), ("<think>Yes or no?</think>\n\nYes.", EFFUSION, YES),
     ("<think>It is yes because", EFFUSION, UNPARSED), ("<answer></answer>", EFFUSION, UNPARSED),
-    ("I would not say yes", EFFUSION, UNPARSED),
+    ("Answer: Yes, left pleural effusion", EFFUSION, YES), ("Final answer: no, the angle is sharp", EFFUSION, NO),
+    ("Answer: the film is rotated", EFFUSION, UNPARSED), ("neither yes nor no", EFFUSION, UNPARSED),
+    ("I would not say yes", EFFUSION, UNPARSED), ("The answer is not yes", EFFUSION, UNPARSED),
+    ("Left pleural effusion is not excluded", EFFUSION, UNPARSED), ("No evidence against effusion", EFFUSION, UNPARSED),
     ("The answer is no. I repeat: the answer is yes", EFFUSION, INVALID),
     # sentences that repeat the question
     ("There is a left pleural effusion.", EFFUSION, YES), ("A left-sided pleural effusion is seen.", EFFUSION, YES),
