@@ -24,9 +24,15 @@ class Batch:
     """Decode files on ``workers`` children, two in flight on each, and give the answers in the order of the paths.
 
     A child that dies is blamed on the file it was at; the other one in flight is given to its successor.
+
+    Args:
+        workers: children.
+        limits, frame, pet_units: as of :func:`vlm.imaging.read_images`.
+        keep: leave the children running after a finished run, for the next one; :meth:`close` ends them.
     """
 
-    def __init__(self, workers: int, limits: Limits, frame: int, pet_units: str):
+    def __init__(self, workers: int, limits: Limits, frame: int, pet_units: str, keep: bool = False):
+        self.keep = keep
         self.workers, self.limits, self.frame, self.pet_units = workers, limits, frame, pet_units
         self.lanes: list[_Lane] = []
         self.done: dict[int, MedicalImage | ImagingError] = {}
@@ -53,8 +59,15 @@ class Batch:
                     yield given.pop(place), self.done.pop(place)
                     place += 1
         finally:
-            for lane in self.lanes:
-                lane.child.close()
+            if not self.keep or any(lane.waiting for lane in self.lanes):
+                self.close()
+
+    def close(self) -> None:
+        """End the children."""
+        for lane in self.lanes:
+            lane.child.close()
+        self.lanes.clear()
+        self.done.clear()
 
     def _roomiest(self) -> _Lane | None:
         if len(self.lanes) < self.workers:

@@ -180,13 +180,11 @@ def quiet() -> Iterator[None]:
     global _is_quiet
     from pydicom import config
 
-    if _is_quiet and _lock.acquire(blocking=False):  # only the thread that holds it gets it again
-        try:
+    with _lock, contextlib.ExitStack() as stack:
+        if _is_quiet:  # this thread, further up: the lock is re-entrant
             yield
-        finally:
-            _lock.release()
-        return
-    with _lock, warnings.catch_warnings():
+            return
+        stack.enter_context(warnings.catch_warnings())
         warnings.simplefilter("ignore")
         levels = {name: logging.getLogger(name).level for name in _LOUD}
         mode = config.settings.reading_validation_mode

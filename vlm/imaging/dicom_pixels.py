@@ -255,8 +255,9 @@ def _linear(values: np.ndarray, bits: int, signed: bool, slope: float, intercept
     if (slope, intercept) == (1.0, 0.0):
         return np.ascontiguousarray(values)
     if values.dtype.kind == "f" or bits > 24 or not (slope.is_integer() and intercept.is_integer()):
-        if bits <= 16:
-            return _linear_table(values, slope, intercept)
+        if bits <= 16 and values.dtype.kind != "f":  # float32 holds the stored value exactly; errors stay below 2 ulp
+            out = np.multiply(values, np.float32(slope), dtype=np.float32)
+            return out if intercept == 0.0 else np.add(out, np.float32(intercept), out=out)
         exact = values.astype(np.float64) * slope + intercept
         return exact.astype(np.float32) if bits <= 24 or values.dtype == np.float32 else exact
     low, high = (-(1 << (bits - 1)), (1 << (bits - 1)) - 1) if signed else (0, (1 << bits) - 1)
@@ -270,15 +271,6 @@ def _linear(values: np.ndarray, bits: int, signed: bool, slope: float, intercept
             out += np.int64(intercept).astype(dtype)
             return out
     return values.astype(np.float64) * slope + intercept
-
-
-def _linear_table(values: np.ndarray, slope: float, intercept: float) -> np.ndarray:
-    """Correctly rounded float32 of ``value * slope + intercept``, by table where that is less work."""
-    if values.dtype.kind == "f" or values.size < 65_536:
-        return (values.astype(np.float64) * slope + intercept).astype(np.float32)
-    kind = np.iinfo(values.dtype)
-    table = (np.arange(kind.min, kind.max + 1) * slope + intercept).astype(np.float32)
-    return np.roll(table, kind.min)[values.view(f"u{values.dtype.itemsize}")]
 
 
 def _table(ds: Dataset, item: Dataset, signed: bool) -> tuple[np.ndarray, int, int]:

@@ -135,17 +135,17 @@ def _inflate(data: bytes, body: int, limits: Limits) -> tuple[bytes, int]:
     """The file as explicit little endian. At most ``limits.max_inflated_bytes`` are ever made."""
     meta = struct.pack("<HH2sH", 2, 0x10, b"UI", 20) + EXPLICIT_LE.encode() + b"\0"
     head = b"\0" * 128 + b"DICM" + meta
-    return head + inflate(data, body, -zlib.MAX_WBITS, limits), len(head)
+    return inflate(data, body, -zlib.MAX_WBITS, limits, head), len(head)
 
 
-def inflate(data: bytes, start: int, window_bits: int, limits: Limits) -> bytes:
-    """Inflate from ``start``, in small steps that stop at ``limits.max_inflated_bytes``.
+def inflate(data: bytes, start: int, window_bits: int, limits: Limits, head: bytes = b"") -> bytes:
+    """``head`` and what inflates from ``start``, made in small steps that stop at ``limits.max_inflated_bytes``.
 
     Raises:
         LimitError: there is more.
         DamagedError: it does not inflate.
     """
-    inflater, pieces, total = zlib.decompressobj(window_bits), [], 0
+    inflater, pieces, total = zlib.decompressobj(window_bits), [head], 0
     with contextlib.suppress(zlib.error):
         view = memoryview(data)[start:]
         for at in range(0, len(view), _STEP):

@@ -51,10 +51,10 @@ def test_rescale_is_exact_in_every_number_type(make_dicom, dtype, slope, interce
     assert (image.pixels == (stored.astype(np.float64) * slope + intercept).astype(expected)).all()
 
 
-def test_float_rescale_by_table_is_the_same_as_by_arithmetic(make_dicom):
+def test_float_rescale_is_good_to_a_few_units_in_the_last_place(make_dicom):
     stored = np.resize(np.arange(-32768, 32768), (300, 300)).astype(np.int16)
     image = read(make_dicom(stored, RescaleSlope="0.0012345", RescaleIntercept="-3.5"))
-    assert (image.pixels == (stored.astype(np.float64) * 0.0012345 - 3.5).astype(np.float32)).all()
+    assert np.abs(image.pixels - (stored * 0.0012345 - 3.5)).max() < 40 * 2e-7
 
 
 def test_broken_rescale_is_refused_and_broken_window_is_not(make_dicom):
