@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 Url = Annotated[str | None, typer.Option(help="Server; MEDVLM_URL or http://127.0.0.1:8000 when not given.")]
 Key = Annotated[str | None, typer.Option(help="API key; better in MEDVLM_API_KEY.", show_default=False)]
 Model = Annotated[str | None, typer.Option(help="Name of the model; the server's first when not given.")]
-MaxTokens = Annotated[int, typer.Option(min=1, help="Longest answer.")]
+MaxTokens = Annotated[int | None, typer.Option(min=1, help="Longest answer; the server decides when not given.")]
 Temperature = Annotated[float, typer.Option(min=0, max=2, help="0 = always the likeliest word.")]
 Local = Annotated[bool, typer.Option("--render-locally", help="Draw DICOM here; for servers that take PNG only.")]
 
@@ -32,7 +32,7 @@ def chat(
     window: Annotated[str | None, typer.Option(help="Preset (lung, bone, ...) or CENTRE,WIDTH.")] = None,
     frame: Annotated[int, typer.Option(min=0, help="Frame of files that have several.")] = 0,
     system: Annotated[str | None, typer.Option(help="System message.")] = None,
-    max_tokens: MaxTokens = 512,
+    max_tokens: MaxTokens = None,
     temperature: Temperature = 0.0,
     url: Url = None,
     key: Key = None,
@@ -54,7 +54,7 @@ def chat(
     from serving.client import Client
 
     console = Console(highlight=False)
-    fields = {"max_tokens": max_tokens, "temperature": temperature}
+    fields = given(max_tokens=max_tokens, temperature=temperature)
     with Client(url, key, model=model, render_locally=render_locally) as client:
         talk = _Talk(client, console, fields, system)
         for path in image or []:
@@ -136,7 +136,7 @@ def predict(
     source: Annotated[Path, typer.Argument(help="Table (.jsonl, .csv) or folder of medvlm shards.")],
     out: Annotated[Path | None, typer.Option(help="Answers, JSONL; SOURCE.answers.jsonl when not given.")] = None,
     concurrency: Annotated[int, typer.Option(min=1, max=512, help="Requests in flight.")] = 8,
-    max_tokens: MaxTokens = 256,
+    max_tokens: MaxTokens = None,
     temperature: Temperature = 0.0,
     seed: Annotated[int | None, typer.Option(help="Seed of the sampling.")] = None,
     timeout: Annotated[float, typer.Option(min=1, help="Seconds for one answer.")] = 600,
@@ -166,9 +166,7 @@ def predict(
     from serving.predict import predict as run
 
     target = out or default_output(source)
-    fields: dict[str, Any] = {"max_tokens": max_tokens, "temperature": temperature}
-    if seed is not None:
-        fields["seed"] = seed
+    fields = given(max_tokens=max_tokens, temperature=temperature, seed=seed)
     console = Console(stderr=True, highlight=False)
     rows = read_rows(source)
     with Client(url, key, model=model, timeout=timeout, retries=5, render_locally=render_locally) as client:
@@ -189,6 +187,11 @@ def predict(
         console.print(f"[red]{count} failed: {code}[/]")
     if totals.failed:
         raise typer.Exit(1)
+
+
+def given(**fields: Any) -> dict[str, Any]:
+    """Those that are not None."""
+    return {name: value for name, value in fields.items() if value is not None}
 
 
 def parse_window(text: str | None) -> str | tuple[float, float] | None:

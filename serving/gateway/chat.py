@@ -66,9 +66,10 @@ class ChatService:
         gateway = self._gateway
         exchange.model = await gateway.engine.model_name(chat.fields.model)
         await self._draw_images(chat, caller, exchange)
-        reserved = gateway.limiter.take_tokens(
-            caller, chat.talk.text_chars / CHARS_PER_TOKEN + chat.n * chat.max_tokens
+        longest = chat.fill_max_tokens(
+            gateway.engine.context(exchange.model), gateway.settings.limits.default_max_tokens
         )
+        reserved = gateway.limiter.take_tokens(caller, chat.talk.text_chars / CHARS_PER_TOKEN + chat.n * longest)
         body = chat.engine_body(exchange.model, self.cache_salt(caller))
         chat.talk.messages.clear()  # the pictures live on in `body` only
         try:

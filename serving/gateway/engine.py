@@ -136,6 +136,10 @@ class Engine:
             )
         return name
 
+    def context(self, name: str) -> int | None:
+        """Tokens of prompt and answer together that a served model takes, if the engine says."""
+        return next((model.get("max_model_len") for model in self._models if model["id"] == name), None)
+
     @asynccontextmanager
     async def chat(self, body: bytes, request_id: str, *, stream: bool) -> AsyncIterator[aiohttp.ClientResponse]:
         """POST /v1/chat/completions. Leaving the block early closes the connection: the engine then aborts the work.

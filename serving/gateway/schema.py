@@ -151,8 +151,19 @@ class ChatRequest:
 
     fields: ChatFields
     talk: Conversation
-    max_tokens: int
+    max_tokens: int | None  # None: what the context leaves
     n: int
+
+    def fill_max_tokens(self, context: int | None, default: int) -> int:
+        """Settle how long an answer may be when the request does not say. Returns the most that may come, in tokens.
+
+        A number of ours would make vLLM refuse prompts that fill a small context, so there its rest is the bound.
+        """
+        if self.max_tokens is None:
+            if context is not None and context <= 4 * default:
+                return context
+            self.max_tokens = max(default, self.fields.min_tokens or 0)
+        return self.max_tokens
 
     @property
     def wants_usage(self) -> bool:
@@ -160,9 +171,11 @@ class ChatRequest:
 
     def engine_body(self, model: str, cache_salt: str) -> bytes:
         """The JSON sent to the engine, written anew from what was understood. Call it when the images are drawn."""
-        names = {"user", "stream_options", "max_completion_tokens", "model"}
+        names = {"user", "stream_options", "max_tokens", "max_completion_tokens", "model"}
         body = self.fields.model_dump(exclude_none=True, exclude=names, by_alias=True)
-        body |= {"model": model, "messages": self.talk.messages, "max_tokens": self.max_tokens, "n": self.n}
+        body |= {"model": model, "messages": self.talk.messages, "n": self.n}
+        if self.max_tokens is not None:
+            body["max_tokens"] = self.max_tokens
         body["cache_salt"] = cache_salt
         if self.fields.stream:
             body["stream_options"] = {"include_usage": True}  # counted here, passed on only if it was asked for
@@ -201,7 +214,7 @@ def read_chat(body: bytes, limits: Limits, reserved: tuple[str, ...]) -> ChatReq
     return ChatRequest(fields, read_messages(messages, limits, reserved), max_tokens, n)
 
 
-def _bounds(fields: ChatFields, limits: Limits, reserved: tuple[str, ...]) -> tuple[int, int]:
+def _bounds(fields: ChatFields, limits: Limits, reserved: tuple[str, ...]) -> tuple[int | None, int]:
     """(max_tokens, n), and all bounds that are settings."""
     n = fields.n or 1
     if n > limits.n:
@@ -211,15 +224,15 @@ def _bounds(fields: ChatFields, limits: Limits, reserved: tuple[str, ...]) -> tu
     wanted = fields.max_completion_tokens or fields.max_tokens
     if wanted and wanted > limits.max_tokens:
         raise bad_request("max_tokens_too_large", f"`max_tokens` is at most {limits.max_tokens} here.", "max_tokens")
-    max_tokens = wanted or min(limits.default_max_tokens, limits.max_tokens)
-    if (fields.min_tokens or 0) > max_tokens:
-        raise bad_request("bad_min_tokens", f"`min_tokens` is above max_tokens ({max_tokens}).", "min_tokens")
+    longest = wanted or limits.max_tokens
+    if (fields.min_tokens or 0) > longest:
+        raise bad_request("bad_min_tokens", f"`min_tokens` is above max_tokens ({longest}).", "min_tokens")
     if isinstance(fields.stop, list) and len(fields.stop) > 16:
         raise bad_request("bad_stop", "`stop` holds at most 16 strings.", "stop")
     if fields.stream_options and not fields.stream:
         raise bad_request("bad_stream_options", "`stream_options` needs stream: true.", "stream_options")
     _check_schemas(fields, limits, reserved)
-    return max_tokens, n
+    return wanted, n
 
 
 def _check_schemas(fields: ChatFields, limits: Limits, reserved: tuple[str, ...]) -> None:

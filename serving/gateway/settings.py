@@ -52,7 +52,7 @@ class Limits(_Strict):
     request_pixels: int = Field(default=64_000_000, gt=0, description="all pictures of one request, as sent")
     n: int = Field(default=8, ge=1)
     max_tokens: int = Field(default=4096, ge=1)
-    default_max_tokens: int = Field(default=512, ge=1, description="when the request names none")
+    default_max_tokens: int = Field(default=512, ge=1, description="when none is named and the context is > 4x this")
     tools: int = Field(default=64, ge=0)
     schema_bytes: int = Field(default=32_768, ge=0, description="JSON schema of an answer or of a tool")
     concurrent: int = Field(default=512, ge=1, description="requests in flight, all keys together")

@@ -37,6 +37,7 @@ class FakeEngine:
     aborts: int = 0
     port: int = 0
     decode_images: bool = True
+    context: int = 2048
     think: float = 0.0  # seconds before each answer begins
 
     @property
@@ -68,7 +69,7 @@ class FakeEngine:
             "object": "model",
             "created": 1,
             "root": "/srv/secret/path",
-            "max_model_len": 2048,
+            "max_model_len": self.context,
         }
         return JSONResponse({"object": "list", "data": [model]})
 

@@ -127,6 +127,21 @@ def test_sampling_fields_reach_the_engine_unchanged(stand):
     assert {name: body[name] for name in fields} == fields
 
 
+def test_the_longest_answer_when_nobody_says(build_stand):
+    """A small context bounds itself: a number of ours would have vLLM refuse prompts that nearly fill it."""
+    stand = build_stand()
+    stand.ask()
+    assert "max_tokens" not in stand.engine.bodies[-1]  # 2048 of context
+    stand.engine.context = 131_072
+    stand.gateway.engine._models.clear()
+    stand.ask()
+    assert stand.engine.bodies[-1]["max_tokens"] == 512
+    stand.ask(min_tokens=600)
+    assert stand.engine.bodies[-1]["max_tokens"] == 600
+    stand.ask(max_completion_tokens=7)
+    assert stand.engine.bodies[-1]["max_tokens"] == 7 and "max_completion_tokens" not in stand.engine.bodies[-1]
+
+
 def test_caches_of_two_keys_are_apart(stand, tools):
     salts = []
     for key in (tools.ALICE, tools.ALICE, tools.BOB):
