@@ -286,9 +286,12 @@ def run(options: argparse.Namespace, work: Path) -> str:
     ) -> tuple[list[Row], tuple[float, float]]:
         say(f"engine: {name}")
         with start_unchecked(folder, engine_options) as engine:
-            rows = [
-                asyncio.run(measure_server(engine, name, level, rounds[level], tokens, seed=10 * level)) for level in at
-            ]
+            rows = []
+            for level in at:
+                say(f"{name}: {level} clients")
+                rows.append(asyncio.run(measure_server(engine, name, level, rounds[level], tokens, seed=10 * level)))
+            if overhead:
+                say("gateway")
             gateway = gateway_overhead(engine, 8 if options.quick else 50) if overhead else (0.0, 0.0)
         return rows, gateway
 

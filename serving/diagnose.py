@@ -76,7 +76,7 @@ def explain(log_lines: Sequence[str], return_code: int | None) -> str:
 
 
 def last_words(log_lines: Sequence[str], count: int = 8) -> str:
-    """The distinct exceptions of the log, the first (the cause) on top; else its last error lines; else its last lines."""
+    """The distinct exceptions of the log, the cause on top; else its last error lines; else its last lines."""
     lines = [_LOG_PREFIX.sub("", line.rstrip())[:400] for line in log_lines if line.strip()]
     exceptions = list(dict.fromkeys(line for line in lines if _EXCEPTION.match(line)))[:count]
     errors = [line for line in lines if _ERROR_LINE.search(line)][-count:]
