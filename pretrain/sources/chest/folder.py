@@ -204,7 +204,10 @@ def _collect(out: Path, jobs: list[_Job], made: int, kept: int) -> SimulationRep
     counts, images, questions = {}, 0, 0
     for split in SPLITS:
         rows = [_marker(j).read_text() for j in jobs if j.split == split]
-        _write(out / f"{split}.jsonl", "".join(f"{row}\n" for row in rows).encode())
+        if rows:  # a split that few patients leave empty has no file
+            _write(out / f"{split}.jsonl", "".join(f"{row}\n" for row in rows).encode())
+        else:
+            (out / f"{split}.jsonl").unlink(missing_ok=True)
         counts[split] = len(rows)
         for row in map(json.loads, rows):
             images += len(row["images"])

@@ -56,6 +56,7 @@ def test_rows_point_at_what_is_there(made):
     out, report, _ = made
     total = 0
     for split in SPLITS:
+        assert (out / f"{split}.jsonl").exists() == bool(report.patients[split])
         for line in (out / f"{split}.jsonl").read_text().splitlines():
             row = json.loads(line)
             total += len(row["images"])
