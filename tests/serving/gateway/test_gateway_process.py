@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from typing import ClassVar
 
 import httpx
 import psutil
@@ -41,6 +42,8 @@ print("returned", flush=True)
 class Process:
     """run_gateway in a child; its log is read at the end."""
 
+    started: ClassVar[list[subprocess.Popen]] = []
+
     def __init__(self, tmp: Path, **settings) -> None:
         settings = {"port": 0, "anonymous": True, "audit_path": str(tmp / "audit.jsonl"), **settings}
         self.log = tmp / "gateway.log"
@@ -53,6 +56,7 @@ class Process:
                 text=True,
                 env={**os.environ, "TMPDIR": str(tmp)},
             )
+        Process.started.append(self.child)
         assert self.child.stdout is not None
         self.url = f"http://127.0.0.1:{int(self.child.stdout.readline())}"
 
@@ -68,6 +72,10 @@ def engine(tools):
     thread = fake.start_fake_engine(engine)
     engine.settings = {"engine_url": engine.url, "engine_key": fake.KEY}
     yield engine
+    for child in Process.started:  # also when a test has failed before it ended its gateway
+        child.kill()
+        child.wait()
+    Process.started.clear()
     thread.stop(force=True)
 
 
