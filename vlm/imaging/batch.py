@@ -3,7 +3,7 @@
 import select
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sized
 from pathlib import Path
 
 from vlm.imaging.errors import DecoderDiedError, ImagingError
@@ -40,6 +40,9 @@ class Batch:
     def run(self, paths: Iterable[str | Path]) -> Iterator[tuple[str | Path, MedicalImage | ImagingError]]:
         """See :func:`vlm.imaging.read_images`."""
         source, given = enumerate(paths), {}
+        wanted = max(1, min(self.workers, len(paths))) if isinstance(paths, Sized) else self.workers
+        while len(self.lanes) < wanted:  # all at once: they start side by side
+            self.lanes.append(_Lane())
         place, exhausted = 0, False
         try:
             while True:
@@ -70,9 +73,6 @@ class Batch:
         self.done.clear()
 
     def _roomiest(self) -> _Lane | None:
-        if len(self.lanes) < self.workers:
-            self.lanes.append(_Lane())
-            return self.lanes[-1]
         lane = min(self.lanes, key=lambda one: len(one.waiting))
         return lane if len(lane.waiting) < SLOTS else None
 

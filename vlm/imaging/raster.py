@@ -27,14 +27,17 @@ def sniff(head: bytes) -> str | None:
 
 def _open(data: bytes, kind: str, frame: int, limits: Limits) -> tuple[Image.Image, int]:
     reason = None
-    Image.MAX_IMAGE_PIXELS = None  # the limits below are checked instead, before any row is decoded
+    pillows_own = Image.MAX_IMAGE_PIXELS
     try:
+        Image.MAX_IMAGE_PIXELS = None  # the limits below are checked instead, before any row is decoded
         picture = Image.open(io.BytesIO(data), formats=_FORMATS[kind])
         frames = getattr(picture, "n_frames", 1)
         if 0 <= frame < frames and frame:
             picture.seek(frame)
     except (UnidentifiedImageError, OSError, ValueError, SyntaxError, EOFError, KeyError, TypeError) as error:
         reason = type(error).__name__
+    finally:
+        Image.MAX_IMAGE_PIXELS = pillows_own
     if reason:
         raise DamagedError("damaged", f"the {kind.upper()} file is damaged ({reason})")
     if not 0 <= frame < frames:

