@@ -313,11 +313,11 @@ def _bytes(source: str | Path | bytes) -> tuple[bytes, str]:
 
 
 def _rendered(source: str | Path | bytes, window: str | tuple[float, float] | None, frame: int) -> str:
-    from serving.pictures import as_png, draw
+    from serving.pictures import as_png
     from vlm.imaging import Window, read_image
 
     chosen = Window(*window) if isinstance(window, tuple) else window
-    png = as_png(draw(read_image(source, frame=frame), chosen))
+    png = as_png(read_image(source, frame=frame).render(chosen))
     return "data:image/png;base64," + base64.b64encode(png).decode("ascii")
 
 

@@ -169,9 +169,9 @@ def _shard_rows(folder: Path) -> Iterator[Row | tuple[str, ClientError]]:
 
 def _png(encoded: Any) -> Callable[[], bytes]:
     def picture() -> bytes:
-        from serving.pictures import as_png, draw
+        from serving.pictures import as_png
 
-        return as_png(draw(encoded.decode()))
+        return as_png(encoded.decode().render())
 
     return picture
 

@@ -21,7 +21,7 @@ import pybase64
 from serving.gateway.errors import GatewayError, retry_later
 from serving.gateway.metrics import Metrics
 from serving.gateway.settings import GatewaySettings
-from serving.pictures import as_png, draw
+from serving.pictures import as_png
 from vlm.imaging import Limits as ImagingLimits
 from vlm.imaging import MedicalImage, Window, read_image
 from vlm.imaging.errors import (
@@ -139,7 +139,7 @@ class ImageService:
     def _work(self, data: bytes, sha256: str, drawing: Drawing) -> Picture:
         """Runs in a worker thread; the bytes are decoded in its child process."""
         image = read_image(data, frame=drawing.frame, limits=self._limits)  # in a child of vlm.imaging's pool
-        picture = draw(image, _window(drawing.window), drawing.side)
+        picture = image.render(_window(drawing.window), size=drawing.side)
         url = "data:image/png;base64," + pybase64.b64encode_as_string(as_png(picture))
         return Picture(url, picture.shape[0], picture.shape[1], sha256, _about(image))
 

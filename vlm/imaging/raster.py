@@ -9,8 +9,12 @@ from PIL import __version__ as pillow_version
 from vlm.imaging.dicom_gate import check_size
 from vlm.imaging.errors import DamagedError, UnreadableError, UnsupportedError
 from vlm.imaging.image import ImageHeader, Limits, MedicalImage, Provenance
+from vlm.imaging.windows import Window
 
 _FORMATS = {"png": ("PNG",), "jpeg": ("JPEG",), "tiff": ("TIFF",)}
+# An 8-bit grey picture has been through a window already. A second one, found from its histogram, would change a film
+# that somebody else drew, and a blank control; training and serving would see different greys.
+AS_IT_IS = Window(127.5, 255.0, "LINEAR_EXACT", "as-it-is")
 _GREY16 = {"I;16", "I;16B", "I;16L", "I;16N"}
 
 
@@ -92,7 +96,7 @@ def raster_image(data: bytes, kind: str, frame: int, limits: Limits, sha256: str
         spacing_source="unknown",
         modality=None,
         inverted=False,
-        windows=(),
+        windows=(AS_IT_IS,) if pixels.ndim == 2 and pixels.dtype == np.uint8 else (),
         valid=None,
         provenance=Provenance(
             sha256=sha256,
