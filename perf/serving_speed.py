@@ -218,6 +218,7 @@ def make_medvlm(folder: Path, dtype: str, layers: int | None, merge_size: int) -
 def make_llava(folder: Path, twin: Path, dtype: str) -> Path:
     """vLLM's Llava of the same size: CLIP tower like the twin's, the twin's decoder weights, 196 tokens an image."""
     import torch
+    from safetensors.torch import load_file, save_file
     from transformers import (
         CLIPImageProcessor,
         CLIPVisionConfig,
@@ -252,6 +253,11 @@ def make_llava(folder: Path, twin: Path, dtype: str) -> Path:
     llava.model.language_model.load_state_dict(model.model.language_model.state_dict())
     llava.tie_weights()
     llava.to(getattr(torch, dtype)).save_pretrained(folder)
+    # transformers 5.17 leaves out a level of CLIP's names that vLLM 0.31 looks for
+    weights = load_file(folder / "model.safetensors")
+    old, new = "vision_tower.", "vision_tower.vision_model."
+    renamed = {name.replace(old, new) if new not in name else name: weight for name, weight in weights.items()}
+    save_file(renamed, folder / "model.safetensors", metadata={"format": "pt"})
     LlavaProcessor(
         image_processor=CLIPImageProcessor(size={"shortest_edge": SIDE}, crop_size={"height": SIDE, "width": SIDE}),
         tokenizer=tokenizer,
