@@ -242,7 +242,7 @@ class Trainer:
             "train": next((r for r in reversed(rows) if r["kind"] == "train"), None),
             "eval": next((r for r in reversed(rows) if r["kind"] == "eval"), None),
         }
-        export_model(model, processor, self.run.model, summary, simulated)
+        export_model(model, processor, self.run.model, _card_facts(summary, self.plan), simulated)
         plot_losses(self.run)
         self.run.record("summary", summary)
         for reason, count in self.dropped.items():
@@ -370,6 +370,20 @@ class _Window:
             "step_seconds": seconds / self.steps,
             "mfu": operations / seconds / (peak * accelerator.num_processes),
         }
+
+
+def _card_facts(summary: dict[str, Any], plan: Any) -> dict[str, Any]:
+    """The summary in the sections of the model card."""
+    last = summary["train"] or {}
+    return {
+        "title": f"medvlm after {summary['stage'].replace('_', ' ')}",
+        "stage": summary["stage"],
+        "steps": summary["steps"],
+        "samples": summary["samples"],
+        "last training loss": round(last["loss"], 4) if last else "unknown",
+        "data": {s.name: f"{len(s)} samples, licence {s.manifest.get('licence', 'unknown')}" for s in plan.sources},
+        "evaluation": {k: v for k, v in (summary["eval"] or {}).items() if k not in ("kind", "step", "samples")},
+    }
 
 
 def _load_named(model: Any, weights: dict[str, torch.Tensor]) -> None:

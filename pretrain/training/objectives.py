@@ -56,20 +56,23 @@ class TokenObjective(nn.Module):
 
 
 class WarmupHeads(nn.Module):
-    """Linear read-outs of the tower, thrown away after the warm-up: one a patch, one a picture."""
+    """Linear read-outs of the tower, thrown away after the warm-up: of each patch, and of the whole picture."""
 
     def __init__(self, width: int, findings: int):
         super().__init__()
         self.norm = nn.LayerNorm(width)
         self.patch = nn.Linear(width, findings)
         self.image = nn.Linear(2 * width, findings)
+        self.peak = nn.Parameter(torch.ones(findings))
 
     def forward(self, features: torch.Tensor, valid: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Features (I, N, D) and validity (I, N) to patch logits (I, N, F) and image logits (I, F)."""
         features = self.norm(features)
         mean = (features * valid[..., None]).sum(1) / valid.sum(1, keepdim=True).clamp(min=1)
         peak = features.masked_fill(~valid[..., None], torch.finfo(features.dtype).min).amax(1)
-        return self.patch(features), self.image(torch.cat([mean, peak], dim=-1))
+        patches = self.patch(features)
+        strongest = patches.masked_fill(~valid[..., None], torch.finfo(patches.dtype).min).amax(1)
+        return patches, self.image(torch.cat([mean, peak], dim=-1)) + self.peak * strongest
 
 
 class WarmupObjective(nn.Module):

@@ -135,6 +135,8 @@ class WarmupSection(RecipeModel):
             mask shows there; gives the decoder image tokens that it can read before it has been trained on any.
         word_scale: size of a fully marked image token, in units of the decoder's mean embedding norm.
         max_pos_weight: cap of the weight of rare findings.
+        wake: draw a tower that starts from nothing in a way that learns faster (``fresh_tower.wake``); loaded weights
+            are never touched.
         augment: brightness and contrast jitter of the pictures (share of the standard deviation).
         background: phrase for image tokens where nothing shows.
         names: phrase of a finding for ``word_weight``; default is its name with spaces.
@@ -145,6 +147,7 @@ class WarmupSection(RecipeModel):
     word_weight: float = Field(default=0.0, ge=0)
     word_scale: float = Field(default=1.0, gt=0)
     max_pos_weight: float = Field(default=20.0, ge=1)
+    wake: bool = True
     augment: float = Field(default=0.1, ge=0)
     background: str = " normal"
     names: dict[str, str] = Field(default_factory=dict)

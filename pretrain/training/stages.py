@@ -14,6 +14,7 @@ from pretrain.training.data import Encode
 from pretrain.training.encode import ConversationEncoder, MaskEncoder
 from pretrain.training.errors import TrainingError
 from pretrain.training.flops import FlopsModel, flops_model
+from pretrain.training.fresh_tower import wake
 from pretrain.training.groups import ParameterGroup, assign_groups
 from pretrain.training.objectives import TokenObjective, WarmupObjective
 from pretrain.training.recipe import GroupSection, TrainRecipe
@@ -90,6 +91,9 @@ def build_model(recipe: TrainRecipe) -> tuple[Any, Any]:
 def build_stage(recipe: TrainRecipe, plan: Plan) -> Stage:
     """Assemble a stage: the model is frozen and grouped as the recipe says."""
     model, processor = build_model(recipe)
+    fresh = recipe.model.init is None and not {"pretrained_tower", "vision_weights"} & {
+        k for k, v in recipe.model.options.items() if v
+    }
     base = model.get_base_model() if recipe.stage == "instruction_tuning_lora" else model
     if recipe.gradient_checkpointing:
         base.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
@@ -97,6 +101,8 @@ def build_stage(recipe: TrainRecipe, plan: Plan) -> Stage:
             base.enable_input_require_grads()
     encode: Encode
     if recipe.stage == "vision_warmup":
+        if fresh and recipe.warmup.wake:
+            wake(base.model.vision_tower, recipe.seed)
         objective, encode = _warmup(recipe, base, processor, plan)
         decoder = head = None
     else:
@@ -106,9 +112,6 @@ def build_stage(recipe: TrainRecipe, plan: Plan) -> Stage:
     groups = assign_groups(objective, _sections(recipe), recipe.optimizer)
     objective.train()
     flops = flops_model(base.model.vision_tower, base.model.connector, decoder, head, base.config)
-    fresh = recipe.model.init is None and not {"pretrained_tower", "vision_weights"} & {
-        k for k, v in recipe.model.options.items() if v
-    }
     return Stage(
         model,
         processor,

@@ -58,7 +58,7 @@ def _sharding_on_cpu() -> None:
     The process group is gloo's and the device the CPU; the type only opens the branch that reads the plugin.
     """
     state = PartialState(backend="gloo")
-    if state.device.type != "cpu":
+    if state.device is None or state.device.type != "cpu":
         raise TrainingError(f"accelerate chose the device {state.device} on a machine without a GPU")
     PartialState._shared_state["distributed_type"] = DistributedType.MULTI_GPU
 
@@ -67,8 +67,8 @@ def _checked(accelerator: Accelerator, wanted: DistributedType) -> Accelerator:
     """accelerate falls back to plain data parallelism in silence; here that is an error."""
     if accelerator.distributed_type != wanted:
         raise TrainingError(
-            f"accelerate runs as {accelerator.distributed_type.value}, not {wanted.value}: unset the ACCELERATE_* variables, "
-            "or launch with torchrun, which sets none"
+            f"accelerate runs as {accelerator.distributed_type.value}, not {wanted.value}: unset the ACCELERATE_* "
+            "variables, or launch with torchrun, which sets none"
         )
     return accelerator
 

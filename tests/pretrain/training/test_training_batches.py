@@ -1,3 +1,4 @@
+# pyright: reportOptionalSubscript=false, reportOptionalMemberAccess=false, reportArgumentType=false
 """Encoding, packing and shared images: what the model is trained on is what it is asked at the end."""
 
 import numpy as np
@@ -55,7 +56,7 @@ def loss_and_gradients(model, batches) -> tuple[float, dict[str, torch.Tensor]]:
     objective.train()
     model.zero_grad()
     targets = sum(b.targets for b in batches)
-    loss = sum(objective(b.tensors)["loss"] for b in batches) / targets
+    loss = torch.stack([objective(b.tensors)["loss"] for b in batches]).sum() / targets
     loss.backward()
     return float(loss.detach()), {n: p.grad.clone() for n, p in model.named_parameters() if p.grad is not None}
 

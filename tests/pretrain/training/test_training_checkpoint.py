@@ -71,7 +71,7 @@ def test_a_full_disk_is_said_and_older_checkpoints_stay(tmp_path):
         (folder / "model.bin").write_text("some")
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    with pytest.raises(CheckpointError, match="no space left.*go on from step 5.*run the same command again"):
+    with pytest.raises(CheckpointError, match=r"no space left.*go on from step 5.*run the same command again"):
         write_checkpoint(store, 6, full)
     assert [p.name for p in tmp_path.iterdir()] == ["step_00000005"]
     hidden = RuntimeError("I/O error: No space left on device (os error 28)")
@@ -100,7 +100,7 @@ def test_a_really_full_disk_leaves_the_run_resumable(small_disk, image_shards, t
 
     run = small_disk / "run"
     recipe = TrainRecipe.model_validate(tiny_recipe(run, image_shards, steps=2))
-    with pytest.raises(CheckpointError, match="no space left on the disk that holds .*run the same command again"):
+    with pytest.raises(CheckpointError, match=r"no space left on the disk that holds .*run the same command again"):
         train(recipe)
     assert not list((run / "checkpoints").iterdir())  # the half-written one is gone
     target = tmp_path / "larger"

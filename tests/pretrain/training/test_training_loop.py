@@ -117,8 +117,9 @@ def test_run_again_finds_it_finished_and_a_changed_recipe_is_refused(image_shard
 
 
 def test_changed_data_are_refused_with_both_hashes(image_shards, tmp_path):
-    from pretrain.shards.errors import PlanMismatchError
     from training_samples import make_sample
+
+    from pretrain.shards.errors import PlanMismatchError
 
     shards = tmp_path / "shards"
     write_shards(shards, [make_sample(n) for n in range(8)])
@@ -127,7 +128,7 @@ def test_changed_data_are_refused_with_both_hashes(image_shards, tmp_path):
     shutil.rmtree(run.model)
     shutil.rmtree(shards)
     write_shards(shards, [make_sample(n) for n in range(9)])
-    with pytest.raises(PlanMismatchError, match="data plan .* and this run has plan"):
+    with pytest.raises(PlanMismatchError, match=r"data plan .* and this run has plan"):
         run_recipe(recipe)
 
 

@@ -18,8 +18,6 @@ def bright_square(rng: np.random.Generator, height: int, width: int, left: bool)
 
 def make_sample(n: int, *, text_only: bool = False) -> Sample:
     """Sample number ``n``: a picture (32 x 32 to 64 x 64) with a square left or right, a mask, and its questions."""
-    from vlm.imaging import MedicalImage
-
     rng = np.random.default_rng(n)
     left = bool(n % 2)
     answer = "yes" if left else "no"
@@ -43,7 +41,7 @@ def make_sample(n: int, *, text_only: bool = False) -> Sample:
     pixels = bright_square(rng, height, width, left)
     mask = np.zeros((64, 64), np.uint16)
     mask[10:40, slice(0, 24) if left else slice(40, 64)] = 1 << (0 if left else 1)
-    image = MedicalImage.from_array(pixels) if hasattr(MedicalImage, "from_array") else _plain_image(pixels)
+    image = _plain_image(pixels)
     messages = [
         {"role": "user", "content": [{"type": "image", "image": 0}, {"type": "text", "text": "Describe the picture."}]},
         {"role": "assistant", "content": f"A square on the {'left' if left else 'right'}."},
