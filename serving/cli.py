@@ -207,6 +207,6 @@ def _welcome(settings: "GatewaySettings", port: int, engine: "Engine") -> str:
     return (
         f"[bold green]serving[/bold green] {engine.model_name} at http://{settings.host}:{port}/v1 ({keys})\n"
         f"  engine log: {engine.log_path}\n"
-        f"  ask it: medvlm chat --url http://{settings.host}:{port}/v1 --image FILE\n"
+        f"  ask it: medvlm chat --url http://{settings.host}:{port} --image FILE\n"
         "  stop with Ctrl-C. An answer of this model is not a diagnosis."
     )
