@@ -99,7 +99,9 @@ class Engine:
             return False
 
     def log_lines(self) -> list[str]:
-        """Everything that the engine wrote so far."""
+        """Everything that the engine wrote so far; nothing when somebody removed the file."""
+        if not self.log_path.exists():
+            return []
         return self.log_path.read_text(errors="replace").splitlines()
 
     def stop(self, timeout: float = 15.0) -> None:
