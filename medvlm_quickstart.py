@@ -30,6 +30,19 @@ ASKED_OF_THE_REAL_FILM = (
     "Is there a right pleural effusion?",
     "Is this a frontal or a lateral view?",
 )
+# Declared before anything is measured: what a small tower can see at 160 x 160 pixels in three minutes of training,
+# and nodules, which it can hardly see.
+FINDINGS = (
+    "cardiomegaly",
+    "effusion_left",
+    "effusion_right",
+    "pneumothorax_left",
+    "pneumothorax_right",
+    "consolidation_left",
+    "consolidation_right",
+    "nodule",
+    "pacemaker",
+)
 NOT_BELIEVED = "A model trained on simulated films is not to be believed about a real one."
 console = Console()
 
@@ -154,6 +167,7 @@ def simulate(road: Road) -> dict[str, Any]:
             road.settings.patients,
             road.settings.seed,
             size=road.settings.size,
+            findings=FINDINGS,
             progress=lambda done, total: bar.update(task, completed=done, total=total),
         )
     shares = ", ".join(f"{n} {split}" for split, n in made.patients.items())
@@ -243,11 +257,11 @@ def _draw_gallery(road: Road) -> list[dict[str, str]]:
     """A PNG of each real image, read back from the shards."""
     from PIL import Image
 
-    from pretrain.shards import ShardReader
+    from pretrain.shards import ShardReader, ShardSet
 
     road.gallery.mkdir(exist_ok=True)
     pictures = []
-    reader = ShardReader(road.real_shards / "train")
+    reader = ShardReader(ShardSet.open(road.real_shards / "train"))
     for i in range(len(reader)):
         sample = reader.sample(i)
         image = sample.images[0].decode()

@@ -25,6 +25,9 @@ def simulate(
     size: Annotated[int, typer.Option(help="Longest side of a film in pixels.")] = 256,
     workers: Annotated[int | None, typer.Option(help="Processes; one a core by default.")] = None,
     lateral: Annotated[float, typer.Option(help="Share of upright studies with a lateral film.")] = 0.35,
+    finding: Annotated[
+        list[str] | None, typer.Option(help="A finding that may be there; repeat it. Without: all.", show_default=False)
+    ] = None,
     test: Annotated[float, typer.Option(help="Share of patients held out as test.")] = 0.15,
     val: Annotated[float, typer.Option(help="Share of patients held out as val.")] = 0.05,
 ) -> None:
@@ -46,6 +49,7 @@ def simulate(
             workers=workers,
             shares=(1 - test - val, val, test),
             lateral_share=lateral,
+            **({"findings": finding} if finding else {}),
             progress=lambda done, total: bar.update(task, completed=done, total=total),
         )
     shares = ", ".join(f"{n} {split}" for split, n in report.patients.items())

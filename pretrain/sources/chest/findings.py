@@ -7,6 +7,7 @@ prevalence. Findings therefore co-occur plausibly while each keeps its own state
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from statistics import NormalDist
 
@@ -76,8 +77,11 @@ class Presence:
     intensive_care: float
 
 
-def draw_presence(rng: np.random.Generator) -> Presence:
-    """Draw all findings of one patient. Pleural air and fluid of one side exclude each other (stated limit)."""
+def draw_presence(rng: np.random.Generator, findings: Collection[str] = FINDINGS) -> Presence:
+    """Draw the findings of one patient. Pleural air and fluid of one side exclude each other (stated limit).
+
+    findings: those that may be there; leaving some out changes nothing about the others of the same patient.
+    """
     latent = rng.standard_normal(4)
     excess = {}
     for name in FINDINGS:
@@ -90,7 +94,7 @@ def draw_presence(rng: np.random.Generator) -> Presence:
         if present[f"effusion_{side}"] and present[f"pneumothorax_{side}"]:
             loser = "effusion" if rng.random() < 0.5 else "pneumothorax"
             present[f"{loser}_{side}"] = False
-    return Presence(present, float(latent[1]))
+    return Presence({name: there and name in findings for name, there in present.items()}, float(latent[1]))
 
 
 @dataclass

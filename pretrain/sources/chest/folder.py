@@ -14,7 +14,7 @@ import logging
 import multiprocessing
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,6 +25,7 @@ from vlm.errors import MedVLMError
 
 from .case import VERSION, Case, generate_case
 from .dicom_writer import encode
+from .findings import FINDINGS
 
 log = logging.getLogger(__name__)
 SPLITS = ("train", "val", "test")
@@ -55,6 +56,7 @@ class _Job:
     patient: int
     size: int
     lateral_share: float
+    findings: tuple[str, ...]
 
 
 def split_of(seed: int, patient: int, shares: tuple[float, float, float]) -> str:
@@ -74,27 +76,31 @@ def simulate(
     workers: int | None = None,
     shares: tuple[float, float, float] = (0.8, 0.05, 0.15),
     lateral_share: float = 0.35,
+    findings: Sequence[str] = FINDINGS,
     progress: Callable[[int, int], None] | None = None,
 ) -> SimulationReport:
     """Make `patients` simulated patients below `out`.
 
     size: longest side of a film, pixels (64 to 4096). workers: processes, by default one a core.
     shares: of train, val and test; they sum to 1. progress: called with (done, total) after each patient.
+    findings: those that may be there and are asked about.
 
     Raises SimulationError for bad arguments, for a folder that holds another simulation, and when a file
     cannot be written.
     """
     out = Path(out)
     _check(patients, size, shares, lateral_share)
+    chosen = _checked_findings(findings)
     settings = {
         "simulator_version": VERSION,
         "seed": seed,
         "size": size,
         "shares": list(shares),
         "lateral_share": lateral_share,
+        "findings": list(chosen),
     }
     _claim(out, settings)
-    jobs = [_Job(str(out), split_of(seed, k, shares), seed, k, size, lateral_share) for k in range(patients)]
+    jobs = [_Job(str(out), split_of(seed, k, shares), seed, k, size, lateral_share, chosen) for k in range(patients)]
     todo = [j for j in jobs if not _marker(j).exists()]
     done = len(jobs) - len(todo)
     if progress:
@@ -114,6 +120,16 @@ def _check(patients: int, size: int, shares, lateral_share: float) -> None:
         raise SimulationError(f"shares are {tuple(shares)}; give three numbers for train, val, test that sum to 1")
     if not 0 <= lateral_share <= 1:
         raise SimulationError(f"lateral_share is {lateral_share}; give 0 to 1")
+
+
+def _checked_findings(findings: Sequence[str]) -> tuple[str, ...]:
+    """In the order of FINDINGS."""
+    unknown = [name for name in findings if name not in FINDINGS]
+    if unknown or not findings:
+        raise SimulationError(
+            f"no finding is called {', '.join(unknown) or 'nothing'}; choose of {', '.join(FINDINGS)}"
+        )
+    return tuple(name for name in FINDINGS if name in findings)
 
 
 def _claim(out: Path, settings: dict) -> None:
@@ -153,7 +169,7 @@ def _run(jobs: list[_Job], workers: int | None):
 
 def _make(job: _Job) -> int:
     """Make one patient in a folder beside its own, then rename it into place."""
-    case = generate_case(job.seed, job.patient, size=job.size, lateral_share=job.lateral_share)
+    case = generate_case(job.seed, job.patient, size=job.size, lateral_share=job.lateral_share, findings=job.findings)
     final = _marker(job).parent
     work = final.parent.with_name(f".{case.name}.partial")
     try:

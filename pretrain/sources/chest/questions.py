@@ -6,6 +6,8 @@ prevalence, so that over many patients each finding's answers are yes and no equ
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import numpy as np
 
 from .findings import FINDINGS, NORMAL_SHARE, PREVALENCE
@@ -96,10 +98,13 @@ def share_present(name: str) -> float:
     return share * (1 - NORMAL_SHARE)
 
 
-def make_questions(truth: dict, rng: np.random.Generator, lateral_share: float = 0.35) -> list[dict]:
+def make_questions(
+    truth: dict, rng: np.random.Generator, lateral_share: float = 0.35, findings: Collection[str] = FINDINGS
+) -> list[dict]:
     """All questions of one study, each `{id, question, answer, kind, finding, options, view}`.
 
     lateral_share: as in `generate_case`; balances the question for the view.
+    findings: those that may be there; of the others nothing is asked, since the answer would always be no.
     """
     rows: list[dict] = []
 
@@ -121,7 +126,7 @@ def make_questions(truth: dict, rng: np.random.Generator, lateral_share: float =
         there = truth["findings"][name]
         odds = share_present(name) / (1 - share_present(name))
         draw, wording = rng.random(), pick(CLOSED[name])
-        if there or draw < odds:
+        if name in findings and (there or draw < odds):
             add(wording, "yes" if there else "no", "closed", name, YES_NO)
     _sides(truth, add, pick)
     _view(truth, add, rng, lateral_share)
