@@ -114,7 +114,9 @@ def new_model(
         chat_template=tokenizer.chat_template,
         num_image_tokens=connector_num_queries(connector_config),
     )
-    model.to(dtype=dtype)  # type: ignore[call-overload]
+    for parameter in model.parameters():
+        # Not model.to(dtype): it would round the rotary frequencies too, which from_pretrained keeps in float32.
+        parameter.data = parameter.data.to(dtype)
     return model.eval(), processor
 
 

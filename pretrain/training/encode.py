@@ -98,6 +98,9 @@ class ConversationEncoder:
             view = questions[int(random.integers(len(questions)))].get("view")
             shown = shown if view is None else [int(view)]
             questions = [q for q in questions if q.get("view") == view]
+        if self.section.open_share < 1:
+            kept = [q for q in questions if q.get("kind") != "open" or random.random() < self.section.open_share]
+            questions = kept or questions
         order = random.permutation(len(questions))[: self.section.questions]
         return [questions[i] for i in order], shown
 

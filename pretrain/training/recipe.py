@@ -50,6 +50,8 @@ class DataSection(RecipeModel):
             drawn, and the questions of the others are left out).
         stored_share: with ``chat`` or ``questions``, chance that a sample's stored messages (the report)
             are used instead.
+        open_share: with ``chat`` or ``questions``, chance that an open question is kept. Its answer is many tokens long
+            and would otherwise outweigh the yes and no of the closed ones.
         workers: decoding processes of each rank; the order of samples does not depend on it.
         cache: keep encoded pictures in memory (float16), for data that fit and are seen many times.
         block: passes of shards that are shuffled together.
@@ -61,6 +63,7 @@ class DataSection(RecipeModel):
     questions: int = Field(default=8, ge=1)
     views: Literal["all", "asked"] = "all"
     stored_share: float = Field(default=0.0, ge=0, le=1)
+    open_share: float = Field(default=1.0, ge=0, le=1)
     workers: int = Field(default=0, ge=0)
     cache: bool = False
     block: int = Field(default=8, ge=1)
