@@ -227,6 +227,7 @@ class Trainer:
             return
         model, processor = self.stage.model, self.stage.processor
         if weights is not None:
+            _leave_zero3()
             model, processor = build_model(self.recipe)
             _load_named(model, self.stage.objective.model_weights(weights))
         simulated = simulated_only(self.plan) and self.stage.simulated_before
@@ -370,6 +371,13 @@ class _Window:
             "step_seconds": seconds / self.steps,
             "mfu": operations / seconds / (peak * accelerator.num_processes),
         }
+
+
+def _leave_zero3() -> None:
+    """Models built from here on are whole: under ZeRO-3 transformers splits them, and one rank builds alone."""
+    from transformers.integrations.deepspeed import unset_hf_deepspeed_config
+
+    unset_hf_deepspeed_config()
 
 
 def _card_facts(summary: dict[str, Any], plan: Any) -> dict[str, Any]:

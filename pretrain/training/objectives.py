@@ -44,10 +44,13 @@ class TokenObjective(nn.Module):
     def forward(self, tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         model = self.causal_lm
         inputs = {k: v for k, v in tensors.items() if k != "labels"}
+        if "pixel_values" not in tensors:
+            # The dummy stands where an image would: after the embedding, before the decoder. Ranks gather sharded
+            # layers in the order in which they run them; another order on one rank answers with wrong bytes.
+            embeddings = model.get_input_embeddings()(inputs.pop("input_ids"))
+            inputs["inputs_embeds"] = embeddings + model.dummy_vision_loss().to(embeddings)
         hidden = model.model(**inputs, use_cache=False).last_hidden_state
         loss = model.label_loss(hidden, tensors["labels"], num_items_in_batch=1)
-        if "pixel_values" not in tensors:
-            loss = loss + model.dummy_vision_loss()
         return {"loss": loss}
 
     def model_weights(self, weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:

@@ -39,6 +39,8 @@ def make_accelerator(recipe: TrainRecipe, block_classes: Sequence[str]) -> Accel
             f"strategy={recipe.strategy} needs a launcher: torchrun --nproc_per_node 2 -m pretrain.training RECIPE "
             f"strategy={recipe.strategy} (or accelerate launch)"
         )
+    if recipe.strategy == "fsdp2" or recipe.strategy.startswith("zero"):
+        os.environ.pop("ACCELERATE_USE_CPU", None)  # `accelerate launch --cpu` says it, and then nothing is sharded
     precision = "bf16" if recipe.precision == "bf16" else "no"
     if recipe.strategy.startswith("zero"):
         return _checked(_zero(recipe, precision, cpu, world), DistributedType.DEEPSPEED)

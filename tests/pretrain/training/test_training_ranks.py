@@ -49,7 +49,7 @@ def run_group(command: list[str], environment: dict[str, str]) -> None:
         os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
         raise
-    assert process.returncode == 0, out[-1500:] + err[-4000:]
+    assert process.returncode == 0, out[-1500:] + err[-12000:]
 
 
 def torchrun(port: int) -> list[str]:
