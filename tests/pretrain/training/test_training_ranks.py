@@ -57,7 +57,8 @@ def torchrun(port: int) -> list[str]:
 
 
 def accelerate_launch(port: int) -> list[str]:
-    options = ["--cpu", "--num_processes=2", "--num_machines=1", "--mixed_precision=no", "--dynamo_backend=no"]
+    # --cpu would start one process (accelerate 1.15 wants mpirun for more); --multi_gpu only means torchrun here
+    options = ["--multi_gpu", "--num_processes=2", "--num_machines=1", "--mixed_precision=no", "--dynamo_backend=no"]
     return ["accelerate.commands.launch", *options, f"--main_process_port={port}", "-m", "pretrain.training"]
 
 
