@@ -90,9 +90,12 @@ def first_fit(tokens: Sequence[int], patches: Sequence[int], max_tokens: int, ma
 
 
 def make_batches(
-    examples: Sequence[Example], budget: BatchSection, pad_id: int
+    examples: Sequence[Example], budget: BatchSection, pad_id: int, dummy: Example | None = None
 ) -> tuple[list[Batch], dict[str, list[str]]]:
-    """Forward passes for the samples of one rank and step, and the keys of samples that were left out, by reason."""
+    """Forward passes for the samples of one rank and step, and the keys of samples that were left out, by reason.
+
+    A pass without an image gets ``dummy`` beside its samples (see :func:`dummy_image`).
+    """
     dropped: dict[str, list[str]] = {}
     kept = []
     for example in examples:
@@ -106,9 +109,9 @@ def make_batches(
         return [patch_batch(kept[i : i + budget.row_samples]) for i in range(0, len(kept), budget.row_samples)], dropped
     if budget.pack:
         rows = first_fit([e.tokens for e in kept], [e.patches for e in kept], budget.row_tokens, budget.row_patches)
-        return [packed_batch([kept[i] for i in row]) for row in rows], dropped
+        return [packed_batch(_with_image([kept[i] for i in row], dummy)) for row in rows], dropped
     rows = [kept[i : i + budget.row_samples] for i in range(0, len(kept), budget.row_samples)]
-    return [padded_batch(row, pad_id) for row in rows], dropped
+    return [padded_batch(_with_image(row, dummy), pad_id) for row in rows], dropped
 
 
 def packed_batch(examples: Sequence[Example]) -> Batch:
@@ -180,14 +183,39 @@ def patch_batch(examples: Sequence[Example]) -> Batch:
     return Batch(tensors, images, StepShape(**_patch_sizes(examples)), [e.key for e in examples])
 
 
-def idle_batch(warmup: bool, pad_id: int, patch_dim: int) -> Batch:
-    """A pass that adds nothing to the loss, for a rank that has fewer passes in a step than another one."""
-    if warmup:
-        empty = {"pixel_values": torch.zeros(0, patch_dim), "image_grid_thw": torch.zeros(0, 3, dtype=torch.long)}
-        return Batch(empty, 0, StepShape())
-    ids = torch.full((1, 2), pad_id)
-    tensors = {"input_ids": ids, "labels": torch.full_like(ids, IGNORE), "position_ids": torch.arange(2)[None]}
-    return Batch(tensors, 0, StepShape())
+def dummy_image(image_token: int, tokens: int, merge_size: int, patch_dim: int) -> Example:
+    """The smallest image there is, as a sample of its own without an answer: it adds nothing to the loss.
+
+    Every pass of every rank then runs the same modules in the same order. Sharded training needs that: ranks gather
+    layers as they come to them, and ZeRO-3 also fetches ahead in the order of the last step, so a rank which leaves
+    the tower out, or runs it at another time, hangs the others (Qwen3-VL #126, LlamaFactory PR #6233).
+    """
+    ids = torch.full((tokens + 1,), image_token)
+    ids[0] = 0
+    return Example(
+        key="",
+        input_ids=ids,
+        labels=torch.full_like(ids, IGNORE),
+        pixel_values=torch.zeros(merge_size**2, patch_dim),
+        image_grid_thw=torch.tensor([[1, merge_size, merge_size]]),
+    )
+
+
+def _with_image(examples: list[Example], dummy: Example | None) -> list[Example]:
+    return examples if dummy is None or any(e.patches for e in examples) else [*examples, dummy]
+
+
+def idle_batch(dummy: Example, findings: int) -> Batch:
+    """A pass that adds nothing to the loss, for a rank that has fewer passes in a step than another one.
+
+    ``findings`` above 0 makes it a warm-up pass.
+    """
+    if not findings:
+        return packed_batch([dummy])
+    tensors = _pixels([dummy])
+    tensors["patch_targets"] = torch.zeros(dummy.patches, findings)
+    tensors["image_targets"] = torch.zeros(1, findings)
+    return Batch(tensors | {"idle": torch.ones(1)}, 0, StepShape())
 
 
 def _token_batch(tensors: dict[str, torch.Tensor], examples: Sequence[Example]) -> Batch:

@@ -44,8 +44,10 @@ class StepWork:
 class StepDataset(Dataset):
     """Map from step to :class:`StepWork` of one rank."""
 
-    def __init__(self, plan: Plan, encode: Encode, budget: BatchSection, pad_id: int, rank: int, world: int):
-        self.plan, self.encode, self.budget, self.pad_id = plan, encode, budget, pad_id
+    def __init__(
+        self, plan: Plan, encode: Encode, budget: BatchSection, pad_id: int, dummy: Example, rank: int, world: int
+    ):
+        self.plan, self.encode, self.budget, self.pad_id, self.dummy = plan, encode, budget, pad_id, dummy
         self.rank, self.world = rank, world
         self.readers = [ShardReader(source) for source in plan.sources]
         plan.rank_slice(0, rank, world)  # says now if the batch cannot be divided
@@ -55,7 +57,7 @@ class StepDataset(Dataset):
         for t in self.plan.rank_slice(step, self.rank, self.world):
             ref = self.plan.sample(t)
             examples.append(self.encode(self.readers[ref.source].sample(ref.record), t))
-        batches, dropped = make_batches(examples, self.budget, self.pad_id)
+        batches, dropped = make_batches(examples, self.budget, self.pad_id, self.dummy)
         return StepWork(step, batches, [e.key for e in examples], dropped)
 
 

@@ -78,7 +78,7 @@ class Evaluation:
         return "; ".join(parts)
 
     def _loss(self, module: Any, accelerator: Any) -> dict[str, float]:
-        batches, _ = make_batches(self._examples, self.recipe.batch, self.stage.pad_id)
+        batches, _ = make_batches(self._examples, self.recipe.batch, self.stage.pad_id, self.stage.dummy)
         total = sum(float(module(b.to(accelerator.device).tensors)["loss"]) for b in batches)
         return {"loss": total / max(1, sum(b.targets for b in batches))}
 

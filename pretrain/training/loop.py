@@ -97,6 +97,7 @@ class Trainer:
             self.stage.encode,
             recipe.batch,
             self.stage.pad_id,
+            self.stage.dummy,
             accelerator.process_index,
             accelerator.num_processes,
         )
@@ -152,8 +153,7 @@ class Trainer:
     def _pass(self, work: StepWork, i: int) -> Batch:
         if i < len(work.batches):
             return work.batches[i].to(self.accelerator.device)
-        warmup = self.recipe.stage == "vision_warmup"
-        return idle_batch(warmup, self.stage.pad_id, self.stage.model_patch_dim).to(self.accelerator.device)
+        return idle_batch(self.stage.dummy, self.stage.findings).to(self.accelerator.device)
 
     def _agree(self, work: StepWork) -> tuple[int, int]:
         """Targets of the step over all ranks, and the largest number of passes of a rank."""

@@ -21,8 +21,7 @@ from vlm.vision import grids_of
 class TokenObjective(nn.Module):
     """Next-token cross-entropy on the answers: connector alignment and both kinds of instruction tuning.
 
-    The tower also runs on batches without an image, on a dummy that counts for nothing: with sharded parameters every
-    rank must take part in every gather (Qwen3-VL #126, LlamaFactory PR #6233).
+    A batch always holds an image, if only a dummy that counts for nothing (``batches.dummy_image``).
     """
 
     def __init__(self, model: nn.Module):
@@ -44,11 +43,6 @@ class TokenObjective(nn.Module):
     def forward(self, tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         model = self.causal_lm
         inputs = {k: v for k, v in tensors.items() if k != "labels"}
-        if "pixel_values" not in tensors:
-            # The dummy stands where an image would: after the embedding, before the decoder. Ranks gather sharded
-            # layers in the order in which they run them; another order on one rank answers with wrong bytes.
-            embeddings = model.get_input_embeddings()(inputs.pop("input_ids"))
-            inputs["inputs_embeds"] = embeddings + model.dummy_vision_loss().to(embeddings)
         hidden = model.model(**inputs, use_cache=False).last_hidden_state
         loss = model.label_loss(hidden, tensors["labels"], num_items_in_batch=1)
         return {"loss": loss}
@@ -108,8 +102,6 @@ class WarmupObjective(nn.Module):
             self.register_buffer(f"{name}_pos_weight", pos_weight[name], persistent=False)
 
     def forward(self, tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-        if not len(tensors["image_grid_thw"]):
-            return {"loss": self._idle()}
         grids = grids_of(tensors["image_grid_thw"])
         pixels = tensors["pixel_values"]
         if self.training and self.section.augment:
@@ -132,6 +124,8 @@ class WarmupObjective(nn.Module):
             loss, metrics["word_loss"] = loss + self.section.word_weight * word, word.detach()
         else:  # keeps the connector in the graph when its gradients are shared between ranks
             loss = loss + self.connector(features[:1], grids[:1]).float().sum() * 0.0
+        if "idle" in tensors:
+            return {name: value * 0.0 for name, value in {"loss": loss, **metrics}.items()}
         return {"loss": loss, **metrics}
 
     def model_weights(self, weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
@@ -163,15 +157,6 @@ class WarmupObjective(nn.Module):
         wanted = torch.cat([shares, rest], dim=-1) @ self.words  # (M, D)
         each = (tokens - wanted).square().mean(-1) / self.words.square().mean()
         return _mean_of_images(each, [(h // merge, w // merge) for h, w in grids])
-
-    def _idle(self) -> torch.Tensor:
-        merge = self.connector.merge_size
-        grid = [(merge, merge)]
-        weight = self.heads.patch.weight
-        pixels = torch.zeros(merge**2, self.vision_tower.patch_dim, device=weight.device)
-        features = self.vision_tower(pixels, grid)
-        heads = self.heads(features, torch.ones(1, merge**2, dtype=torch.bool, device=weight.device))
-        return 0.0 * (sum(h.float().sum() for h in heads) + self.connector(features, grid).float().sum())
 
 
 def jitter(pixels: torch.Tensor, lengths: Sequence[int], amount: float) -> torch.Tensor:

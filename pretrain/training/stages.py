@@ -10,6 +10,7 @@ from torch import nn
 
 from pretrain.shards.plan import Plan
 from pretrain.shards.reader import ShardReader
+from pretrain.training.batches import Example, dummy_image
 from pretrain.training.data import Encode
 from pretrain.training.encode import ConversationEncoder, MaskEncoder
 from pretrain.training.errors import TrainingError
@@ -43,10 +44,17 @@ class Stage:
         return self.model.get_base_model() if hasattr(self.model, "get_base_model") else self.model
 
     @property
-    def model_patch_dim(self) -> int:
-        """Numbers in a patch."""
-        vision = self.base.config.vision_config
-        return vision.patch_size**2 * vision.in_channels
+    def findings(self) -> int:
+        """Findings that the warm-up's heads read; 0 in the other stages."""
+        return len(getattr(self.objective, "findings", ()))
+
+    @property
+    def dummy(self) -> Example:
+        """An image that counts for nothing, in this model's terms."""
+        config, merge = self.base.config, self.base.config.merge_size
+        vision = config.vision_config
+        tokens = self.processor.tokens_of_grid(merge, merge)
+        return dummy_image(config.image_token_id, tokens, merge, vision.patch_size**2 * vision.in_channels)
 
     @property
     def block_classes(self) -> list[str]:

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from training_samples import TINY_MODEL, make_sample
 
-from pretrain.training.batches import IGNORE, first_fit, make_batches, packed_batch, padded_batch
+from pretrain.training.batches import IGNORE, dummy_image, first_fit, make_batches, packed_batch, padded_batch
 from pretrain.training.encode import ConversationEncoder, MaskEncoder, pool_mask, share_prefix, with_images
 from pretrain.training.errors import TrainingError
 from pretrain.training.objectives import TokenObjective
@@ -74,9 +74,19 @@ def test_packed_equals_unpacked_in_loss_and_gradient(tiny):
     model, processor = tiny
     encode = encoder(processor)
     examples = [encode(make_sample(n, text_only=n % 3 == 2), n) for n in range(6)]
-    packed, _ = make_batches(examples, BatchSection(row_tokens=256, row_patches=1024), 0)
+    dummy = dummy_image(processor.image_token_id, 1, 2, examples[0].pixel_values.shape[1])
+    packed, _ = make_batches(examples, BatchSection(row_tokens=256, row_patches=1024), 0, dummy)
     assert len(packed) < len(examples)
     assert_same(model, packed, [padded_batch([e], 0) for e in examples])
+    # text-only passes run the tower on a dummy: same loss, same gradient, and a gradient of zero for the tower alone
+    text = [e for e in examples if not e.patches]
+    alone, _ = make_batches(text, BatchSection(row_tokens=64), 0, dummy)
+    loss, gradients = loss_and_gradients(model, alone)
+    plain_loss, plain = loss_and_gradients(model, [padded_batch([e], 0) for e in text])
+    assert abs(loss - plain_loss) < 1e-5
+    tower = {n: g for n, g in gradients.items() if "vision_tower" in n or "connector" in n}
+    assert tower and all(not g.any() for g in tower.values())
+    assert all(torch.allclose(gradients[n], plain[n], atol=1e-5) for n in plain)
     assert_same(model, packed, [padded_batch(examples[:3], 0), padded_batch(examples[3:], 0)])
 
 
