@@ -22,7 +22,7 @@ $(READY): requirements/lock.txt pyproject.toml
 
 setup: $(READY)  ## the environment in .venv: exact versions from requirements/lock.txt
 
-quickstart: setup  ## DICOM to a trained, measured, served model in about a quarter of an hour
+quickstart: setup  ## DICOM to a trained, measured, served, measured model; two cores will do
 	$(BIN)/medvlm quickstart $(ARGS)
 
 test: setup lint types unit  ## what CI runs

@@ -30,7 +30,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
     help=(
         "Train, measure and serve medical vision-language models, from the DICOM study to the answer.\n\n"
-        "Start with [bold]medvlm quickstart[/bold] (a quarter of an hour on two cores) or [bold]medvlm doctor[/bold]."
+        "Start with [bold]medvlm quickstart[/bold] or [bold]medvlm doctor[/bold]."
     ),
     epilog="A model answer is not a diagnosis. Anything trained on simulated images says so.",
 )

@@ -90,7 +90,7 @@ def quickstart(
 ) -> None:
     """Go the whole road on simulated patients: simulate, import, train, serve, measure, ask, report.
 
-    About a quarter of an hour on two cores. Stop it at any time; the same command goes on where it was.
+    Meant for a quarter of an hour on two cores. Stop it at any time; the same command goes on where it was.
 
     Examples:
 
