@@ -1,4 +1,4 @@
-"""Training data at rest and in order: WebDataset tars with an index, a stateless plan over them, packing."""
+"""Training data at rest and in order: WebDataset tars with an index, and a stateless plan over them."""
 
 from typing import TYPE_CHECKING
 
@@ -6,20 +6,17 @@ from pretrain.shards.errors import (
     DataError,
     IndexMissingError,
     NoSpaceError,
-    PackError,
     PlanMismatchError,
     ShardError,
     UnsafeMemberError,
 )
 from pretrain.shards.index import Index, IndexRow, ShardSet
-from pretrain.shards.lengths import Lengths, estimated_lengths, measure_lengths
-from pretrain.shards.packing import PackCollate, PackPlan
 from pretrain.shards.plan import Plan, SampleRef, order_digest
 from pretrain.shards.reader import PlanReader, ShardReader
 from pretrain.shards.writer import DatasetInfo, ShardWriter
 
 if TYPE_CHECKING:
-    from pretrain.shards.dataset import PackSampler, PlanDataset, PlanSampler
+    from pretrain.shards.dataset import PlanDataset, PlanSampler
 
 __all__ = [
     "DataError",
@@ -27,12 +24,7 @@ __all__ = [
     "Index",
     "IndexMissingError",
     "IndexRow",
-    "Lengths",
     "NoSpaceError",
-    "PackCollate",
-    "PackError",
-    "PackPlan",
-    "PackSampler",
     "Plan",
     "PlanDataset",
     "PlanMismatchError",
@@ -44,14 +36,12 @@ __all__ = [
     "ShardSet",
     "ShardWriter",
     "UnsafeMemberError",
-    "estimated_lengths",
-    "measure_lengths",
     "order_digest",
 ]
 
 
 def __getattr__(name: str):
-    if name in ("PlanDataset", "PlanSampler", "PackSampler"):  # torch is imported only by those who train
+    if name in ("PlanDataset", "PlanSampler"):  # torch is imported only by those who train
         from pretrain.shards import dataset
 
         return getattr(dataset, name)

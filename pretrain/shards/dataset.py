@@ -9,7 +9,6 @@ from typing import Any
 
 from torch.utils.data import Dataset, Sampler
 
-from pretrain.shards.packing import PackPlan
 from pretrain.shards.plan import Plan
 from pretrain.shards.reader import PlanReader
 
@@ -76,18 +75,6 @@ class PlanSampler(Sampler[list[int]]):
             own = self.plan.rank_slice(b, self.rank, self.world)
             for first in range(own.start, own.stop, self.micro_batch):
                 yield list(range(first, min(first + self.micro_batch, own.stop)))
-
-
-class PackSampler(Sampler[list[int]]):
-    """Batch sampler of one rank over packed rows; ``pack.rank_rows(b, rank, world)`` are those of global batch b."""
-
-    def __init__(self, pack: PackPlan, *, rank: int = 0, world: int = 1, start: int = 0, stop: int):
-        self.pack, self.rank, self.world = pack, rank, world
-        self.batches = _global_batches(pack.plan, start, stop)
-
-    def __iter__(self) -> Iterator[list[int]]:
-        for b in self.batches:
-            yield from self.pack.rank_rows(b, self.rank, self.world)
 
 
 def _global_batches(plan: Plan, start: int, stop: int) -> range:

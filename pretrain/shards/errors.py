@@ -25,7 +25,3 @@ class NoSpaceError(DataError):
 
 class PlanMismatchError(DataError):
     """A checkpoint was written under another plan than the one it should go on with."""
-
-
-class PackError(DataError):
-    """A sample is larger than the budget of one packed row."""

@@ -57,7 +57,7 @@ def estimate_patches(height: int, width: int) -> int:
 
 
 def estimate_tokens(messages: Sequence[Mapping[str, Any]], shapes: Sequence[tuple[int, int]]) -> int:
-    """Tokens of a conversation with images of (H, W) pixels, about; ``measure_lengths`` counts exactly."""
+    """Tokens of a conversation with images of (H, W) pixels, about."""
     tokens = 0
     for message in messages:
         content = message.get("content") or ""
