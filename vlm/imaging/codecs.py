@@ -50,6 +50,7 @@ def decoder_version(name: str) -> str:
         "gdcm": "python-gdcm",
         "charls": "pyjpegls",
         "openjpeg": "pylibjpeg-openjpeg",
+        "openjph": "imagecodecs",
     }[name]
     label = name if package == name else f"{name} ({package})"
     return f"{label} {version(package)}"
@@ -68,8 +69,8 @@ def decode_frame(parsed: Parsed, shape: Shape, decoder: str, index: int) -> Stor
     data = encapsulated_frame(parsed, shape, index)
     if decoder == "rle":
         return _rle(data, shape)
-    if decoder == "openjpeg":
-        return _openjpeg(data, shape)
+    if decoder in ("openjpeg", "openjph"):
+        return _jpeg2000(data, shape, decoder)
     head = read_jpeg(data)
     _same_size(head, shape)
     if decoder == "pillow":
@@ -253,21 +254,38 @@ def _gdcm(data: bytes, head: Codestream, shape: Shape, syntax: str) -> Stored:
     return Stored(_resigned(values, head.precision, shape.signed), head.precision, _colour(shape), True)
 
 
-def _openjpeg(data: bytes, shape: Shape) -> Stored:
-    from openjpeg.utils import decode_pixel_data
-
+def _jpeg2000(data: bytes, shape: Shape, decoder: str) -> Stored:
     head = read_j2k(data)
     _same_size(head, shape)
     if head.precision > 16:
         raise UnsupportedError("precision", "JPEG 2000 of more than 16 bits is not decoded here")
-    buffer = decode_pixel_data(data[head.start :] if head.start else data, version=2)
     width = 1 if head.precision <= 8 else 2
-    values = _shaped(buffer, f"<{'i' if head.signed else 'u'}{width}", shape, False)
+    dtype = f"<{'i' if head.signed else 'u'}{width}"
+    codestream = data[head.start :] if head.start else data
+    values = _shaped(
+        _openjph(codestream, dtype) if decoder == "openjph" else _openjpeg(codestream), dtype, shape, False
+    )
     if head.signed != shape.signed:
         # The header says how the numbers are meant: the codestream's bit pattern is read again that way (pydicom 3
         # does the same; J2K_pixelrep_mismatch.dcm is the case).
         values = _resigned(values.view(f"<u{width}"), head.precision, shape.signed)
     return Stored(values, head.precision, _colour(shape), True)
+
+
+def _openjpeg(codestream: bytes) -> Any:
+    from openjpeg.utils import decode_pixel_data
+
+    return decode_pixel_data(codestream, version=2)
+
+
+def _openjph(codestream: bytes, dtype: str) -> Any:
+    """Half the time of OpenJPEG on high-throughput JPEG 2000, which is all that it decodes."""
+    import imagecodecs
+
+    values = imagecodecs.htj2k_decode(codestream)
+    if values.dtype != np.dtype(dtype):
+        raise DamagedError("decoded_size", "the decoder gave another kind of number than the codestream says")
+    return np.ascontiguousarray(values).reshape(-1)
 
 
 def _resigned(values: np.ndarray, bits: int, signed: bool) -> np.ndarray:

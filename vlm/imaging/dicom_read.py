@@ -7,10 +7,10 @@ Deflated files are inflated here, in bounded steps, because pydicom would inflat
 import contextlib
 import io
 import struct
-import zlib
 from dataclasses import dataclass
 from typing import Any
 
+from isal import isal_zlib
 from pydicom import dcmread
 from pydicom.datadict import tag_for_keyword
 from pydicom.dataset import Dataset
@@ -135,7 +135,7 @@ def _inflate(data: bytes, body: int, limits: Limits) -> tuple[bytes, int]:
     """The file as explicit little endian. At most ``limits.max_inflated_bytes`` are ever made."""
     meta = struct.pack("<HH2sH", 2, 0x10, b"UI", 20) + EXPLICIT_LE.encode() + b"\0"
     head = b"\0" * 128 + b"DICM" + meta
-    return inflate(data, body, -zlib.MAX_WBITS, limits, head), len(head)
+    return inflate(data, body, -isal_zlib.MAX_WBITS, limits, head), len(head)
 
 
 def inflate(data: bytes, start: int, window_bits: int, limits: Limits, head: bytes = b"") -> bytes:
@@ -145,8 +145,8 @@ def inflate(data: bytes, start: int, window_bits: int, limits: Limits, head: byt
         LimitError: there is more.
         DamagedError: it does not inflate.
     """
-    inflater, pieces, total = zlib.decompressobj(window_bits), [head], 0
-    with contextlib.suppress(zlib.error):
+    inflater, pieces, total = isal_zlib.decompressobj(window_bits), [head], 0
+    with contextlib.suppress(isal_zlib.error):
         view = memoryview(data)[start:]
         for at in range(0, len(view), _STEP):
             rest: bytes | memoryview = view[at : at + _STEP]

@@ -1,4 +1,4 @@
-"""Pixels agree with decoders that this package does not use: imagecodecs, other pydicom plugins, SimpleITK."""
+"""Pixels agree with decoders that this package does not use for them: imagecodecs, pydicom plugins, SimpleITK."""
 
 import io
 
@@ -69,6 +69,18 @@ def test_compressed_files_agree_with_an_independent_decoder(corpus):
     assert compared["imagecodecs"] >= 10 and compared["gdcm"] >= 4 and compared["pydicom"] >= 4
 
 
+@pytest.mark.parametrize(("syntax", "reversible", "largest"), [("201", True, 0), ("203", False, 1)])
+def test_htj2k_agrees_with_openjpeg(make_dicom, corpus, syntax, reversible, largest):
+    film = pixel_array(corpus["RG1_UNCR.dcm"])[400:700, 300:620]
+    data = imagecodecs.htj2k_encode(film, reversible=reversible)
+    made = make_dicom(film, f"1.2.840.10008.1.2.4.{syntax}", [data])
+    image = read_image(made)
+    assert image.provenance.decoder.startswith("openjph (imagecodecs)")
+    other = pixel_array(io.BytesIO(made), index=0, decoding_plugin="pylibjpeg")
+    assert np.abs(image.pixels.astype(int) - other.astype(int)).max() <= largest
+    assert np.array_equal(image.pixels, film) or not reversible
+
+
 @pytest.mark.parametrize("name", ["CT_small.dcm", "693_UNCR.dcm", "MR_small.dcm", "MR2_UNCR.dcm"])
 def test_uncompressed_files_agree_with_simpleitk(corpus, name):
     expected = sitk.GetArrayFromImage(sitk.ReadImage(str(corpus[name])))[0]
@@ -107,6 +119,7 @@ def test_lossless_codecs_keep_sign_and_depth(make_dicom, bits, signed):
                 pixels, f"{one}90", [imagecodecs.jpeg2k_encode(pixels, codecformat="j2k", reversible=True)], **depth
             )
         )
+        files.append(make_dicom(pixels, f"{one}201", [imagecodecs.htj2k_encode(pixels, reversible=True)], **depth))
     for syntax in ("1.2.840.10008.1.2.5", f"{one}80"):
         ds, buffer = pydicom.dcmread(io.BytesIO(files[0])), io.BytesIO()
         ds.compress(syntax)
