@@ -93,14 +93,20 @@ def open_plan(recipe: TrainRecipe) -> Plan:
     """The plan over the recipe's shard folders.
 
     Raises:
-        TrainingError: no folder is given.
+        TrainingError: no folder is given, or two have the same name.
         DataError: a folder holds no shards, or they are damaged.
     """
     train = recipe.data.train
     if not train:
         raise TrainingError("data.train names no shard folder: give one, for example data.train=work/shards/train")
     sections = [SourceSection(path=train)] if isinstance(train, str) else train
-    sources = [ShardSet.open(section.path) for section in sections]
+    sources = [ShardSet.open(section.path, name=section.name) for section in sections]
+    names = [source.name for source in sources]
+    if len(set(names)) < len(names):
+        raise TrainingError(
+            f"data.train: two folders hold data sets of the same name ({', '.join(names)}): give each its own, "
+            "for example {path: work/shards/train, name: first}"
+        )
     weights = {s.name: np.full(len(s), section.weight) for s, section in zip(sources, sections, strict=True)}
     return Plan(sources, seed=recipe.seed, batch=recipe.batch.samples, weights=weights, block=recipe.data.block)
 

@@ -30,9 +30,13 @@ class ModelSection(RecipeModel):
 
 
 class SourceSection(RecipeModel):
-    """One shard folder and its weight: how often an epoch shows each sample of it."""
+    """One shard folder and its weight: how often an epoch shows each sample of it.
+
+    ``name`` is needed where two folders were imported under the same name.
+    """
 
     path: str
+    name: str | None = None
     weight: float = Field(default=1.0, gt=0)
 
 
@@ -136,6 +140,8 @@ class WarmupSection(RecipeModel):
         patch_weight: BCE on the patch grid against the truth mask pooled to it.
         word_weight: cosine distance of connector outputs to the decoder's embeddings of the finding names that the
             mask shows there; gives the decoder image tokens that it can read before it has been trained on any.
+        word_focus: how much more an image token counts in that distance for each finding that fills it; without it
+            rare and faint findings are drowned by the background.
         word_scale: size of a fully marked image token, in units of the decoder's mean embedding norm.
         max_pos_weight: cap of the weight of rare findings.
         wake: draw a tower that starts from nothing in a way that learns faster (``fresh_tower.wake``); loaded weights
@@ -148,6 +154,7 @@ class WarmupSection(RecipeModel):
     image_weight: float = Field(default=1.0, ge=0)
     patch_weight: float = Field(default=1.0, ge=0)
     word_weight: float = Field(default=0.0, ge=0)
+    word_focus: float = Field(default=0.0, ge=0)
     word_scale: float = Field(default=1.0, gt=0)
     max_pos_weight: float = Field(default=20.0, ge=1)
     wake: bool = True

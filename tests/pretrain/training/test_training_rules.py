@@ -7,7 +7,9 @@ from typing import Any
 import pytest
 import torch
 from torch import nn
+from training_samples import make_sample, tiny_recipe, write_shards
 
+from pretrain.training.data import open_plan
 from pretrain.training.errors import TrainingError
 from pretrain.training.flops import FlopsModel, ModulePart, StepShape, flops_model, peak_flops
 from pretrain.training.groups import assign_groups, describe_groups, make_optimizer
@@ -96,6 +98,17 @@ def test_a_run_folder_refuses_another_recipe_and_names_the_keys(tmp_path):
     (tmp_path / "holiday" / "photo.jpg").write_bytes(b"")
     with pytest.raises(TrainingError, match="not a training run"):
         RunFolder(tmp_path / "holiday").open(recipe)
+
+
+def test_two_data_sets_of_one_name_need_names_of_their_own(image_shards, tmp_path):
+    again = write_shards(tmp_path / "again", [make_sample(n) for n in range(4)])
+    two = [{"path": str(image_shards)}, {"path": str(again), "weight": 2.0}]
+    with pytest.raises(TrainingError, match=r"data\.train: two folders .*tiny, tiny.* name: first"):
+        open_plan(TrainRecipe.model_validate(tiny_recipe(tmp_path / "run", image_shards, data={"train": two})))
+    two[1]["name"] = "second"
+    plan = open_plan(TrainRecipe.model_validate(tiny_recipe(tmp_path / "run", image_shards, data={"train": two})))
+    assert [source.name for source in plan.sources] == ["tiny", "second"]
+    assert plan.epoch_length() == len(plan.sources[0]) + 2 * 4
 
 
 def test_flops_by_hand():
