@@ -84,7 +84,7 @@ class Road:
 def quickstart(
     out: Path = typer.Option(Path("quickstart"), help="Folder for everything that is made."),
     seed: int = typer.Option(0, min=0, help="Of patients, weights and order."),
-    patients: int = typer.Option(2400, min=60, help="Simulated patients; fewer is faster and learns less."),
+    patients: int = typer.Option(4000, min=60, help="Simulated patients; fewer is faster and learns less."),
     size: int = typer.Option(256, min=96, help="Longest side of a simulated film, pixels."),
     studies: int = typer.Option(120, min=4, help="Held-out studies to measure on (several questions each)."),
 ) -> None:

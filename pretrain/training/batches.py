@@ -117,25 +117,36 @@ def make_batches(
 def packed_batch(examples: Sequence[Example]) -> Batch:
     """Samples end to end in one row (1, T); positions restart, so that attention stays inside a sample.
 
-    Where questions share an image, the row comes with its own attention mask (1, 1, T, T).
+    Where questions share an image, the samples come with their own attention mask (B, 1, T, T), and in as many rows as
+    hold them when T is the longest sample: a masked attention costs the square of its row, whatever the mask leaves.
     """
-    ids, labels, positions = [], [], []
-    for example in examples:
-        assert example.input_ids is not None and example.labels is not None
-        ids.append(example.input_ids)
-        labels.append(_no_first_label(example.labels))
-        positions.append(
-            branch_positions(example.branches) if example.branches is not None else torch.arange(example.tokens)
-        )
+    longest = max(e.tokens for e in examples)
+    if all(e.branches is None for e in examples):
+        rows, longest = [list(range(len(examples)))], sum(e.tokens for e in examples)
+    else:
+        rows = first_fit([e.tokens for e in examples], [0] * len(examples), longest, 0)
+    packed = [[examples[i] for i in row] for row in rows]
     tensors = {
-        "input_ids": torch.cat(ids)[None],
-        "labels": torch.cat(labels)[None],
-        "position_ids": torch.cat(positions)[None],
-        **_pixels(examples),
+        "input_ids": torch.stack([_end_to_end([e.input_ids for e in row], longest, 0) for row in packed]),
+        "labels": torch.stack(
+            [_end_to_end([_no_first_label(e.labels) for e in row], longest, IGNORE) for row in packed]
+        ),
+        "position_ids": torch.stack([_end_to_end([_positions(e) for e in row], longest, 0) for row in packed]),
     }
     if any(e.branches is not None for e in examples):
-        tensors["attention_mask"] = branch_mask(examples)
-    return _token_batch(tensors, examples)
+        tensors["attention_mask"] = torch.stack([branch_mask(row, longest) for row in packed])
+    placed = [example for row in packed for example in row]
+    return _token_batch({**tensors, **_pixels(placed)}, placed)
+
+
+def _end_to_end(parts: Sequence[torch.Tensor | None], length: int, fill: int) -> torch.Tensor:
+    """(length,) the parts one after another, then ``fill``."""
+    row = torch.cat([part for part in parts if part is not None])
+    return torch.nn.functional.pad(row, (0, length - len(row)), value=fill)
+
+
+def _positions(example: Example) -> torch.Tensor:
+    return torch.arange(example.tokens) if example.branches is None else branch_positions(example.branches)
 
 
 def branch_positions(branches: torch.Tensor) -> torch.Tensor:
@@ -148,14 +159,17 @@ def branch_positions(branches: torch.Tensor) -> torch.Tensor:
     return positions
 
 
-def branch_mask(examples: Sequence[Example]) -> torch.Tensor:
-    """(1, 1, T, T) True where a token sees another: earlier, same sample, and shared or of the same question."""
-    sample = torch.cat([torch.full((e.tokens,), i) for i, e in enumerate(examples)])
-    branch = torch.cat(
-        [torch.zeros(e.tokens, dtype=torch.long) if e.branches is None else e.branches for e in examples]
+def branch_mask(examples: Sequence[Example], length: int) -> torch.Tensor:
+    """(1, T, T) True where a token of a row sees another: earlier, same sample, and shared or of the same question.
+
+    What fills the row up to ``length`` sees itself, for a softmax over nothing is not a number.
+    """
+    sample = _end_to_end([torch.full((e.tokens,), i) for i, e in enumerate(examples)], length, -1)
+    branch = _end_to_end(
+        [torch.zeros(e.tokens, dtype=torch.long) if e.branches is None else e.branches for e in examples], length, 0
     )
     seen = (sample[:, None] == sample[None]) & ((branch[None] == 0) | (branch[:, None] == branch[None]))
-    return seen.tril()[None, None]
+    return seen.tril()[None]
 
 
 def padded_batch(examples: Sequence[Example], pad_id: int) -> Batch:
@@ -165,7 +179,7 @@ def padded_batch(examples: Sequence[Example], pad_id: int) -> Batch:
     labels = torch.full((len(examples), longest), IGNORE)
     mask = torch.zeros(len(examples), longest, dtype=torch.long)
     for row, example in enumerate(examples):
-        assert example.input_ids is not None and example.labels is not None
+        assert example.input_ids is not None
         ids[row, : example.tokens] = example.input_ids
         labels[row, : example.tokens] = _no_first_label(example.labels)
         mask[row, : example.tokens] = 1
@@ -241,8 +255,9 @@ def _patch_sizes(examples: Sequence[Example]) -> dict[str, int]:
     return {"patches": sum(sizes), "patch_pairs": sum(n * n for n in sizes)}
 
 
-def _no_first_label(labels: torch.Tensor) -> torch.Tensor:
+def _no_first_label(labels: torch.Tensor | None) -> torch.Tensor:
     """Nothing in a sample predicts its first token; in a packed row the sample before would."""
+    assert labels is not None
     if labels[0] == IGNORE:
         return labels
     labels = labels.clone()

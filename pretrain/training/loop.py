@@ -409,6 +409,8 @@ def _seed_everything(recipe: TrainRecipe) -> None:
     if recipe.threads is not None:
         torch.set_num_threads(recipe.threads)
     torch.use_deterministic_algorithms(recipe.deterministic, warn_only=True)
+    # That also fills fresh memory with NaN, which finds bugs and takes a tenth of a step.
+    torch.utils.deterministic.fill_uninitialized_memory = False  # pyright: ignore[reportAttributeAccessIssue]
 
 
 @contextlib.contextmanager

@@ -145,7 +145,8 @@ class WarmupObjective(nn.Module):
         """Squared distance of image tokens to the names of what their square of patches shows, summed over images.
 
         A token's aim is the sum of the names, each as loud as the finding covers the square's fullest patch, and the
-        background's embedding for the rest; distances are in units of the embeddings' mean square.
+        background's embedding for the rest; distances are in units of the embeddings' mean square. Each token counts
+        ``1 + word_focus * (findings in it)``: plain squared distance would answer a faint finding with the background.
         """
         tokens = self.connector(features, grids).float()  # (M, D)
         merge = self.connector.merge_size
@@ -156,6 +157,7 @@ class WarmupObjective(nn.Module):
         rest = (1 - shares.sum(-1, keepdim=True)).clamp(min=0)
         wanted = torch.cat([shares, rest], dim=-1) @ self.words  # (M, D)
         each = (tokens - wanted).square().mean(-1) / self.words.square().mean()
+        each = each * (1 + self.section.word_focus * shares.sum(-1))
         return _mean_of_images(each, [(h // merge, w // merge) for h, w in grids])
 
 

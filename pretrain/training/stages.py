@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from pretrain.shards.plan import Plan
@@ -181,16 +182,30 @@ def _warmup(recipe: TrainRecipe, model: Any, processor: Any, plan: Plan) -> tupl
 
 @torch.no_grad()
 def word_embeddings(model: Any, tokenizer: Any, phrases: list[str], scale: float) -> torch.Tensor:
-    """(F, D) mean of the decoder's token embeddings of each phrase, each as long as ``scale`` mean token embeddings."""
-    table = model.get_input_embeddings().weight.detach()
+    """(F, D) what an image token should be for each phrase, each as long as ``scale`` mean token embeddings.
+
+    A phrase is the sum of its words, all as loud ("left" must not drown in the six tokens of "pneumothorax"), and of
+    their elementwise product, which binds them (left effusion and right pneumothorax would else add up to the same as
+    right effusion and left pneumothorax). The set is then made orthogonal in the way that moves it least (Löwdin 1950,
+    symmetric orthogonalisation): left and right of a finding have a cosine of 0.75 as words, and what the tower knows
+    of the side would be lost in the noise.
+
+    Raises:
+        TrainingError: a phrase is empty, or two are alike.
+    """
+    table = model.get_input_embeddings().weight.detach().float()
     rows = []
     for phrase in phrases:
-        ids = tokenizer.encode(phrase, add_special_tokens=False)
+        ids = [tokenizer.encode(" " + word, add_special_tokens=False) for word in phrase.split()]
         if not ids:
             raise TrainingError("warmup.names: a phrase is empty")
-        rows.append(table[ids].float().mean(0))
-    words = torch.stack(rows)
-    return words / words.norm(dim=-1, keepdim=True) * table.float().norm(dim=-1).mean() * scale
+        words = torch.stack([F.normalize(table[i].mean(0), dim=0) for i in ids])
+        bound = F.normalize(words.prod(0), dim=0) if len(ids) > 1 else 0.0
+        rows.append(words.sum(0) + bound)
+    left, sizes, right = torch.linalg.svd(F.normalize(torch.stack(rows), dim=-1), full_matrices=False)
+    if len(rows) > table.shape[1] or float(sizes[-1]) < 1e-2:
+        raise TrainingError("warmup.names: two findings have the same name, or there are more than the decoder is wide")
+    return left @ right * table.norm(dim=-1).mean() * scale
 
 
 def positive_weights(encode: MaskEncoder, plan: Plan, most: float) -> dict[str, torch.Tensor]:

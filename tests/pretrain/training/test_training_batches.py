@@ -99,6 +99,12 @@ def test_questions_that_share_an_image_equal_questions_asked_alone(tiny):
     assert all(e.branches is not None for e in together) and all(e.branches is None for e in alone)
     assert sum(e.tokens for e in together) < 0.8 * sum(e.tokens for e in alone)
     assert_same(model, [packed_batch(together)], [padded_batch([e], 0) for e in alone])
+    # attention costs the square of a row: no row is longer than the longest sample, and short samples share one
+    uneven = [alone[0], encode.ask(samples[0], samples[0].extra["qa"] * 4, [0]), alone[1], alone[2]]
+    longest = max(e.tokens for e in uneven)
+    rows = packed_batch(uneven).tensors["input_ids"]
+    assert rows.shape[1] == longest and len(rows) < len(uneven)
+    assert_same(model, [packed_batch(uneven)], [packed_batch([e]) for e in uneven])
     mixed = [*together[:2], encode(make_sample(9, text_only=True), 0)]
     assert_same(model, [packed_batch(mixed)], [packed_batch([e]) for e in mixed])
 
