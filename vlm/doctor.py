@@ -133,7 +133,11 @@ def check_decoder_weights() -> Check:
 
 
 def check_images() -> Check:
-    missing = [n for n in ("pydicom", "pylibjpeg-openjpeg", "pyjpegls", "python-gdcm", "pillow") if not _version(n)]
+    missing = [
+        n
+        for n in ("pydicom", "pylibjpeg-openjpeg", "pyjpegls", "imagecodecs", "isal", "python-gdcm", "pillow")
+        if not _version(n)
+    ]
     if missing:
         return Check("decoders for DICOM", "missing", ", ".join(missing), f"pip install {' '.join(missing)}", "data")
     return Check("decoders for DICOM", "ok", "JPEG, JPEG lossless, JPEG-LS, JPEG 2000, HTJ2K, RLE, deflated")

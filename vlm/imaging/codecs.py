@@ -4,7 +4,6 @@ Every codestream is measured before it is decoded: a size other than the header'
 more than what the admission caps let through.
 """
 
-import ctypes
 import io
 from dataclasses import dataclass
 from functools import lru_cache
@@ -47,7 +46,7 @@ def decoder_version(name: str) -> str:
         NATIVE: "numpy",
         "rle": "pillow",
         "pillow": "pillow",
-        "gdcm": "python-gdcm",
+        "libjpeg-turbo": "imagecodecs",
         "charls": "pyjpegls",
         "openjpeg": "pylibjpeg-openjpeg",
         "openjph": "imagecodecs",
@@ -77,7 +76,7 @@ def decode_frame(parsed: Parsed, shape: Shape, decoder: str, index: int) -> Stor
         return _jpeg_baseline(data, head, shape)
     if decoder == "charls":
         return _charls(data, head, shape)
-    return _gdcm(data, head, shape, parsed.transfer_syntax)
+    return _jpeg_deep(data, head, shape, parsed.transfer_syntax)
 
 
 def _same_size(head: Codestream, shape: Shape) -> None:
@@ -218,8 +217,9 @@ def _charls(data: bytes, head: Codestream, shape: Shape) -> Stored:
     return Stored(_resigned(values, head.precision, shape.signed), head.precision, _colour(shape), True)
 
 
-def _gdcm(data: bytes, head: Codestream, shape: Shape, syntax: str) -> Stored:
-    import gdcm
+def _jpeg_deep(data: bytes, head: Codestream, shape: Shape, syntax: str) -> Stored:
+    """Lossless JPEG and JPEG of 8 and 12 bits by libjpeg-turbo 3, in half of gdcm's time."""
+    import imagecodecs
 
     if head.process not in (0xC0, 0xC1, 0xC3):
         raise UnsupportedError(
@@ -227,30 +227,12 @@ def _gdcm(data: bytes, head: Codestream, shape: Shape, syntax: str) -> Stored:
         )
     if (syntax.endswith(".51") and head.process == 0xC3) or (not syntax.endswith(".51") and head.process != 0xC3):
         raise DamagedError("jpeg_process", "a JPEG of another process than its transfer syntax says")
-    fragment = gdcm.Fragment()
-    fragment.SetByteStringValue(data)
-    fragments = gdcm.SequenceOfFragments.New()
-    fragments.AddFragment(fragment)
-    element, decoded = gdcm.DataElement(gdcm.Tag(0x7FE0, 0x0010)), gdcm.DataElement()
-    element.SetValue(fragments.__ref__())
-    codec = gdcm.JPEGCodec()
-    codec.SetNumberOfDimensions(2)
-    codec.SetDimensions((shape.columns, shape.rows, 1))
-    kind = gdcm.PhotometricInterpretation.GetPIType(shape.photometric)
-    codec.SetPhotometricInterpretation(gdcm.PhotometricInterpretation(kind))
-    codec.SetPlanarConfiguration(0)
-    width = 1 if head.precision <= 8 else 2
-    signed = int(shape.signed)
-    codec.SetPixelFormat(gdcm.PixelFormat(shape.samples, 8 * width, head.precision, head.precision - 1, signed))
-    if not codec.Decode(element, decoded):
-        raise DamagedError("codec_refused", "the JPEG codestream does not decode")
-    value = decoded.GetByteValue()
-    size = shape.rows * shape.columns * shape.samples * width
-    if value is None or int(str(value.GetLength())) < size:
-        raise DamagedError("decoded_size", "the decoder gave fewer pixels than rows and columns say")
-    # gdcm.Image.GetBuffer would go through a str and back, which takes longer than the decoding itself.
-    buffer = ctypes.string_at(int(value.GetVoidPointer()), size)
-    values = _shaped(buffer, f"<u{width}", shape, False)
+    # Both colour spaces alike: the samples come as they are, whatever the decoder would guess from its markers.
+    space = "RGB" if shape.samples == 3 else None
+    values = imagecodecs.jpeg8_decode(data, colorspace=space, outcolorspace=space)
+    if values.dtype != np.dtype("u1" if head.precision <= 8 else "u2"):
+        raise DamagedError("decoded_size", "the decoder gave another kind of number than the codestream says")
+    values = _shaped(np.ascontiguousarray(values).reshape(-1), values.dtype.str, shape, False)
     return Stored(_resigned(values, head.precision, shape.signed), head.precision, _colour(shape), True)
 
 

@@ -146,7 +146,7 @@ def inflate(data: bytes, start: int, window_bits: int, limits: Limits, head: byt
         DamagedError: it does not inflate.
     """
     inflater, pieces, total = isal_zlib.decompressobj(window_bits), [head], 0
-    with contextlib.suppress(isal_zlib.error):
+    with contextlib.suppress(isal_zlib.error):  # pyright: ignore[reportArgumentType]
         view = memoryview(data)[start:]
         for at in range(0, len(view), _STEP):
             rest: bytes | memoryview = view[at : at + _STEP]

@@ -117,12 +117,19 @@ def _seeds() -> dict[str, bytes]:
     rle.compress("1.2.840.10008.1.2.5")
     packed = io.BytesIO()
     rle.save_as(packed)
+    thin = pydicom.dcmread(io.BytesIO(build(grey12, **twelve)))
+    thin.file_meta.TransferSyntaxUID = pydicom.uid.DeflatedExplicitVRLittleEndian
+    deflated = io.BytesIO()
+    thin.save_as(deflated)
     one = "1.2.840.10008.1.2.4."
+    deep = imagecodecs.jpeg8_encode(grey12, bitspersample=12, level=95)
     return {
         "uncompressed": build(grey12, **twelve),
         "RLE": packed.getvalue(),
         "JPEG baseline": build(colour, f"{one}50", [jpeg.getvalue()], PhotometricInterpretation="YBR_FULL_422"),
         "JPEG lossless": build(grey12, f"{one}70", [imagecodecs.ljpeg_encode(grey12, bitspersample=12)], **twelve),
+        "JPEG 12 bit": build(grey12, f"{one}51", [deep], **twelve),
+        "deflated": deflated.getvalue(),
         "JPEG-LS": build(grey12, f"{one}80", [imagecodecs.jpegls_encode(grey12)]),
         "J2K": build(grey12, f"{one}90", [imagecodecs.jpeg2k_encode(grey12, codecformat="j2k", reversible=True)]),
         "HTJ2K": build(grey12, f"{one}201", [imagecodecs.htj2k_encode(grey12, reversible=True)]),
