@@ -144,13 +144,13 @@ async def measure(engine: str, gateway: str, pid: int, requests: int, blocks: in
     import psutil
     import pydicom.data
 
-    from serving.pictures import as_png, draw
+    from serving.pictures import as_png
     from vlm.imaging import read_image
 
     film = Path(str(pydicom.data.get_testdata_file("RG1_UNCR.dcm", download=False))).read_bytes()
-    film_png = data_url(as_png(draw(read_image(film))), "image/png")
+    film_png = data_url(as_png(read_image(film).render()), "image/png")
     small = data_url(radiograph(512), "image/png")
-    small_again = data_url(as_png(draw(read_image(radiograph(512)))), "image/png")
+    small_again = data_url(as_png(read_image(radiograph(512)).render()), "image/png")
     engine_key = load_fake().KEY
     table: list[Line] = []
     process = psutil.Process(pid)
@@ -218,7 +218,7 @@ def main() -> None:
     parser.add_argument("--think-ms", type=float, default=50, help="how long the engine takes for an answer")
     parser.add_argument("--json", type=Path, help="also write the figures here")
     args = parser.parse_args()
-    requests, blocks = args.requests or (24 if args.quick else 80), args.blocks or (3 if args.quick else 10)
+    requests, blocks = args.requests or (24 if args.quick else 60), args.blocks or (3 if args.quick else 5)
 
     import tempfile
 
