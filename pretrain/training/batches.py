@@ -119,6 +119,7 @@ def packed_batch(examples: Sequence[Example]) -> Batch:
 
     Where questions share an image, the samples come with their own attention mask (B, 1, T, T), and in as many rows as
     hold them when T is the longest sample: a masked attention costs the square of its row, whatever the mask leaves.
+    First-fit leaves at most one row half empty, so that B x T stays below about twice the samples' tokens.
     """
     longest = max(e.tokens for e in examples)
     if all(e.branches is None for e in examples):
