@@ -8,9 +8,11 @@ What is compared, each request with an image of its own and `--tokens` new token
 
 - transformers `generate`, one by one, and in batches of the concurrency (batches are ready-made: nobody waits for the
   batch to fill, which favours transformers);
-- the plugin through vLLM's HTTP server, with that many clients streaming;
+- the plugin through vLLM's HTTP server, with that many clients streaming, and logits in float32 as every medvlm
+  checkpoint asks for (transformers computes them in the type of the weights here, which is faster);
 - "the same size" of vLLM's own: LlavaForConditionalGeneration with a CLIP tower of the same width, depth, patch and
-  input size and the same decoder weights, against a medvlm checkpoint with one token a patch (as Llava has);
+  input size and the same decoder weights, against a medvlm checkpoint with one token a patch
+  and logits in the type of the weights (as Llava has them);
 - the gateway: one-token requests through it and to the engine directly, alternating, median of the difference.
 
 Engines run one at a time. Client, server and engine share the machine, as on a small machine they would.
@@ -181,6 +183,7 @@ def measure_transformers(folder: Path, dtype: str, device: str, batch: int, batc
     place = "cuda" if device == "gpu" else "cpu"
     model, processor = load(folder, dtype=getattr(torch, dtype))
     model: Any = model.to(place)  # type: ignore[arg-type]
+    model.config.head_dtype = "model"
     message = {"role": "user", "content": [{"type": "image"}, {"type": "text", "text": QUESTION}]}
     text = processor.apply_chat_template([message], tokenize=False, add_generation_prompt=True)
 
@@ -204,7 +207,7 @@ def measure_transformers(folder: Path, dtype: str, device: str, batch: int, batc
 # --- checkpoints ------------------------------------------------------------------------------------------------------
 
 
-def make_medvlm(folder: Path, dtype: str, layers: int | None, merge_size: int) -> Path:
+def make_medvlm(folder: Path, dtype: str, layers: int | None, merge_size: int, head_dtype: str) -> Path:
     """SmolLM2 (or `layers` of it) behind the small tower; speed does not depend on what the weights know."""
     import torch
 
@@ -212,6 +215,7 @@ def make_medvlm(folder: Path, dtype: str, layers: int | None, merge_size: int) -
 
     connector = {"type": "patch_merge_mlp", "merge_size": merge_size}
     model, processor = new_model(connector=connector, decoder_layers=layers, min_pixels=SIDE**2)
+    model.config.head_dtype = head_dtype
     return save(model.to(getattr(torch, dtype)), processor, folder)
 
 
@@ -302,8 +306,8 @@ def run(options: argparse.Namespace, work: Path) -> str:
         return rows, gateway
 
     say("checkpoints")
-    model = options.model or make_medvlm(work / "medvlm", options.dtype, layers, merge_size=2)
-    twin = make_medvlm(work / "twin", options.dtype, layers, merge_size=1)
+    model = options.model or make_medvlm(work / "medvlm", options.dtype, layers, merge_size=2, head_dtype="float32")
+    twin = make_medvlm(work / "twin", options.dtype, layers, merge_size=1, head_dtype="model")
     llava = make_llava(work / "llava", twin, options.dtype)
     rows = []
     for level in levels:

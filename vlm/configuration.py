@@ -1,6 +1,6 @@
 """Configuration of the model: a timm tower, a connector, any causal language model of transformers."""
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from huggingface_hub.dataclasses import strict
 from transformers import AutoConfig, PreTrainedConfig
@@ -40,6 +40,9 @@ class MedVLMConfig(PreTrainedConfig):
     `connector_config` is `type` (a name in `connectors.CONNECTORS`) and that connector's options.
     `loss_on_labels_only` makes `forward(labels=...)` compute logits at label positions only and return none.
     `simulated_only` marks weights that have seen nothing but simulated images; the model card says so.
+    `head_dtype` "float32" computes logits in float32 from half-precision weights, in transformers and in vLLM (whose
+    name this is): logits of 16 to 32 lie 0.125 apart in bfloat16, too coarse for the probability of a yes. "model"
+    leaves them in the type of the weights.
     """
 
     model_type = "medvlm"
@@ -61,6 +64,7 @@ class MedVLMConfig(PreTrainedConfig):
     lm_head_bias: bool = False
     loss_on_labels_only: bool = False
     simulated_only: bool = False
+    head_dtype: Literal["float32", "model"] = "float32"
 
     def __post_init__(self, **kwargs: Any) -> None:
         if self.vision_config is None:

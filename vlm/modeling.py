@@ -214,6 +214,16 @@ def _no_cache_for_packing(position_ids: torch.Tensor, use_cache: bool | None) ->
     return use_cache
 
 
+def _float32_linear(hidden: torch.Tensor, head: nn.Linear) -> torch.Tensor:
+    """(..., D) to (..., V) in float32 out of half-precision operands: their products are exact in float32."""
+    weight, bias = head.weight, head.bias
+    if weight.is_cuda and weight.dtype != torch.float32 and not (torch.is_grad_enabled() and hidden.requires_grad):
+        logits = torch.mm(hidden.reshape(-1, hidden.shape[-1]), weight.t(), out_dtype=torch.float32)
+        logits = logits.view(*hidden.shape[:-1], -1)
+        return logits if bias is None else logits + bias.float()
+    return F.linear(hidden.float(), weight.float(), None if bias is None else bias.float())
+
+
 class MedVLMForConditionalGeneration(MedVLMPreTrainedModel, GenerationMixin):
     """The model with its language modelling head: losses, logits and generation."""
 
@@ -246,7 +256,10 @@ class MedVLMForConditionalGeneration(MedVLMPreTrainedModel, GenerationMixin):
     def compute_logits(self, hidden: torch.Tensor) -> torch.Tensor:
         """Hidden states (..., D) to logits (..., V), with the scale and the soft cap that some decoders have."""
         text: Any = self.config.text_config
-        logits = self.lm_head(hidden)
+        head = self.lm_head
+        float32 = self.config.head_dtype == "float32" and not torch.is_autocast_enabled(hidden.device.type)
+        # a head that PEFT or a quantisation has wrapped computes in its own type
+        logits = _float32_linear(hidden, head) if float32 and type(head) is nn.Linear else head(hidden)
         scale = getattr(text, "logit_scale", None)
         if scale is None and getattr(text, "logits_scaling", None) is not None:
             scale = 1 / text.logits_scaling

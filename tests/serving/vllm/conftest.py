@@ -269,6 +269,62 @@ class Lab:
             engine.close()
 
 
+TRAINED_FINDINGS = ("cardiomegaly", "effusion_left", "effusion_right", "pacemaker")
+
+
+def train_checkpoint(folder: Path, dtype: str):
+    """A quarter of the quickstart: simulated films, a warm-up, some instruction. Returns (model, processor, shards)."""
+    from pretrain.importing import Conversation, ImportOptions, SimulatedFolder, import_source
+    from pretrain.sources.chest import simulate
+    from pretrain.training.loop import train
+    from pretrain.training.recipe import TrainRecipe
+    from vlm.build import load, save
+    from vlm.recipe import load_recipe
+
+    recipes = Path(__file__).resolve().parents[3] / "recipes"
+    simulate(folder / "simulated", 400, 0, size=192, findings=TRAINED_FINDINGS)
+    import_source(
+        SimulatedFolder(folder / "simulated"),
+        folder / "shards",
+        ImportOptions(conversation=Conversation(mode="report"), workers=1),
+    )
+    data = [f"data.train={folder / 'shards/train'}", f"data.val={folder / 'shards/val'}", "eval.samples=10"]
+    stages = (
+        ("quickstart_warmup.yaml", "warmup", ["steps=120"]),
+        ("quickstart_instruct.yaml", "instruct", ["steps=240", f"model.init={folder / 'warmup/model'}"]),
+    )
+    for recipe, name, more in stages:
+        assert train(load_recipe(TrainRecipe, recipes / recipe, [f"run={folder / name}", *data, *more])).finished
+    model, processor = load(folder / "instruct/model", dtype=dtype)
+    save(model, processor, folder / "model")
+    return *load(folder / "model"), folder / "shards/val"
+
+
+def film_prompts(processor, shards: Path, folder: Path, count: int, seed: int = 0) -> list[dict]:
+    """Questions of held-out studies with one to four of their films; the last one shown is asked about."""
+    from pretrain.shards.index import ShardSet
+    from pretrain.shards.reader import ShardReader
+
+    folder.mkdir(parents=True, exist_ok=True)
+    reader, generator = ShardReader(ShardSet.open(shards)), random.Random(seed)
+    length, prompts = len(reader), []
+    for number in range(count):
+        images: list[str] = []
+        while len(images) < 1 + number % 4:
+            sample = reader.sample(generator.randrange(length))
+            file = folder / f"{number}-{len(images)}.png"
+            Image.fromarray(sample.images[0].decode().render()).convert("RGB").save(file)
+            images.append(str(file))
+        asked = [q for q in sample.extra["qa"] if q["kind"] == "closed" and not q.get("view")]
+        question = generator.choice(asked)["question"]
+        content = [*[{"type": "image"}] * len(images), {"type": "text", "text": question}]
+        text = processor.apply_chat_template(
+            [{"role": "user", "content": content}], tokenize=False, add_generation_prompt=True
+        )
+        prompts.append({"text": text, "images": images})
+    return prompts
+
+
 @pytest.fixture(scope="session")
 def lab(tmp_path_factory) -> Lab:
     pytest.importorskip("vllm")
