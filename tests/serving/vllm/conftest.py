@@ -183,6 +183,24 @@ def transformers_answers(model, processor, prompts, max_tokens: int) -> list[Ref
     return answers
 
 
+def forced_logprobs(model, processor, prompts, ids: list[list[int]]) -> list[list[float]]:
+    """Log-probabilities that the model gives to answers that it is told, one prompt at a time."""
+    import torch
+
+    found = []
+    for prompt, answer in zip(prompts, ids, strict=True):
+        images = [Image.open(path).convert("RGB") for path in prompt["images"]]
+        inputs = processor(text=[prompt["text"]], images=images or None, return_tensors="pt")
+        whole = torch.cat([inputs["input_ids"], torch.tensor([answer])], dim=1)
+        pictures = {name: inputs[name] for name in ("pixel_values", "image_grid_thw")}
+        with torch.inference_mode():
+            logits = model(input_ids=whole, attention_mask=torch.ones_like(whole), **pictures).logits
+        length = inputs["input_ids"].shape[1]
+        scores = logits[0, length - 1 : -1].float().log_softmax(-1)
+        found.append(scores[range(len(answer)), answer].tolist())
+    return found
+
+
 LOUDNESS = {"test": 3.0, "small_cpu": 6.0}
 CONNECTOR_OPTIONS = {
     "patch_merge_mlp": {"type": "patch_merge_mlp", "merge_size": 2},
@@ -235,40 +253,6 @@ def make_checkpoint(folder: Path, connector: str, decoder: str, tower: str = "te
     return load(folder)  # as a user gets it: .to(bfloat16) also rounded the rotary frequencies, loading keeps them
 
 
-class Lab:
-    """What the tests share: checkpoints are made once a session, engines run one at a time."""
-
-    make_prompts = staticmethod(make_prompts)
-    answers = staticmethod(transformers_answers)
-    Refused = Refused
-
-    def __init__(self, folder: Path):
-        self.folder = folder
-        self._checkpoints: dict[str, tuple] = {}
-
-    def checkpoint(self, connector: str, **arguments):
-        """(folder, model, processor); see `make_checkpoint`."""
-        key = "-".join([connector, *(f"{name}_{value}" for name, value in sorted(arguments.items()))])
-        if key not in self._checkpoints:
-            if "decoder" not in arguments:
-                arguments["decoder"] = self.tiny_decoder(arguments.pop("tied", True))
-            folder = self.folder / key
-            self._checkpoints[key] = (folder, *make_checkpoint(folder, connector, **arguments))
-        return self._checkpoints[key]
-
-    def tiny_decoder(self, tied: bool) -> str:
-        folder = self.folder / f"decoder-tied_{tied}"
-        return str(folder) if folder.is_dir() else make_tiny_decoder(folder, tied)
-
-    @contextlib.contextmanager
-    def engine(self, folder: Path, **arguments):
-        engine = WorkerEngine(folder, self.folder / f"{folder.name}.log", **arguments)
-        try:
-            yield engine
-        finally:
-            engine.close()
-
-
 TRAINED_FINDINGS = ("cardiomegaly", "effusion_left", "effusion_right", "pacemaker")
 
 
@@ -315,7 +299,7 @@ def film_prompts(processor, shards: Path, folder: Path, count: int, seed: int = 
             file = folder / f"{number}-{len(images)}.png"
             Image.fromarray(sample.images[0].decode().render()).convert("RGB").save(file)
             images.append(str(file))
-        asked = [q for q in sample.extra["qa"] if q["kind"] == "closed" and not q.get("view")]
+        asked = [q for q in sample.extra["qa"] if not q.get("view")]
         question = generator.choice(asked)["question"]
         content = [*[{"type": "image"}] * len(images), {"type": "text", "text": question}]
         text = processor.apply_chat_template(
@@ -323,6 +307,47 @@ def film_prompts(processor, shards: Path, folder: Path, count: int, seed: int = 
         )
         prompts.append({"text": text, "images": images})
     return prompts
+
+
+class Lab:
+    """What the tests share: checkpoints are made once a session, engines run one at a time."""
+
+    make_prompts = staticmethod(make_prompts)
+    film_prompts = staticmethod(film_prompts)
+    answers = staticmethod(transformers_answers)
+    forced_logprobs = staticmethod(forced_logprobs)
+    Refused = Refused
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        self._checkpoints: dict[str, tuple] = {}
+
+    def checkpoint(self, connector: str, **arguments):
+        """(folder, model, processor); see `make_checkpoint`."""
+        key = "-".join([connector, *(f"{name}_{value}" for name, value in sorted(arguments.items()))])
+        if key not in self._checkpoints:
+            if "decoder" not in arguments:
+                arguments["decoder"] = self.tiny_decoder(arguments.pop("tied", True))
+            folder = self.folder / key
+            self._checkpoints[key] = (folder, *make_checkpoint(folder, connector, **arguments))
+        return self._checkpoints[key]
+
+    def trained(self, dtype: str):
+        """(folder, model, processor, held-out shards) of a model that has learnt to answer; see `train_checkpoint`."""
+        folder = self.folder / "trained"
+        return folder / "model", *train_checkpoint(folder, dtype)
+
+    def tiny_decoder(self, tied: bool) -> str:
+        folder = self.folder / f"decoder-tied_{tied}"
+        return str(folder) if folder.is_dir() else make_tiny_decoder(folder, tied)
+
+    @contextlib.contextmanager
+    def engine(self, folder: Path, **arguments):
+        engine = WorkerEngine(folder, self.folder / f"{folder.name}.log", **arguments)
+        try:
+            yield engine
+        finally:
+            engine.close()
 
 
 @pytest.fixture(scope="session")

@@ -1,8 +1,11 @@
 """The engine answers as transformers does, alone, batched and from warm caches (acceptance 2 of the first release)."""
 
+import logging
+
 import pytest
 import torch
 
+log = logging.getLogger(__name__)
 TOKENS = 8
 CONNECTORS = ("patch_merge_mlp", "perceiver")
 
@@ -115,24 +118,57 @@ def test_hundred_prompts_equal_transformers_in_float32(lab, connector):
         compare(engine.generate(prompts, 12, batched=False), references)
 
 
+def until_parting(ours, theirs):
+    """Number of tokens that two answers have in common from the start."""
+    pairs = enumerate(zip(ours, theirs, strict=True))
+    return next((step for step, (one, two) in pairs if one != two), len(theirs))
+
+
 @pytest.mark.slow
-@pytest.mark.timeout(1800)
+@pytest.mark.timeout(3600)
+def test_bfloat16_answers_part_only_at_near_ties(lab):
+    """A trained model, its own kind of questions, answers up to their end: what a user of a served model gets."""
+    folder, model, processor, shards = lab.trained("bfloat16")
+    prompts = lab.film_prompts(processor, shards, lab.folder / "films", 100)
+    references = lab.answers(model, processor, prompts, 24)
+    with lab.engine(folder, dtype="bfloat16") as engine:
+        answers = engine.generate(prompts, 24, batched=True)
+    end = processor.tokenizer.convert_tokens_to_ids("<|im_end|>")
+    differences, gaps = [], []
+    for answer, reference in zip(answers, references, strict=True):
+        assert answer["prompt_ids"] == reference.prompt_ids
+        length = reference.ids.index(end) + 1 if end in reference.ids else len(reference.ids)
+        parting = min(until_parting(answer["ids"], reference.ids), length)
+        differences += [abs(answer["logprobs"][step] - reference.logprobs[step]) for step in range(parting)]
+        gaps += reference.gaps[parting:length][:1]
+    assert len({tuple(reference.ids) for reference in references}) >= 8, "the answers are nearly all the same"
+    p99 = float(torch.tensor(differences).quantile(0.99))
+    log.info(f"{len(differences)} tokens, p99 {p99:.4f}, {len(gaps)} of 100 part, at {[round(gap, 3) for gap in gaps]}")
+    assert p99 < 0.1
+    assert not gaps or max(gaps) < 0.05, f"{len(gaps)} of 100 parted, at gaps {sorted(gaps)[-5:]}"
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
 @pytest.mark.parametrize("connector", CONNECTORS)
-def test_bfloat16_parts_only_at_near_ties(lab, connector):
+def test_bfloat16_is_as_near_to_float32_as_transformers_is(lab, connector):
+    """An untrained connector and free text sit on ties all the time: what differs there is rounding, not a fault."""
     folder, model, processor = lab.checkpoint(connector, decoder="smollm2", tower="small_cpu", dtype="bfloat16")
     prompts = lab.make_prompts(processor, lab.folder / "hundred", 100, seed=1)
     references = lab.answers(model, processor, prompts, 16)
     with lab.engine(folder, dtype="bfloat16") as engine:
         answers = engine.generate(prompts, 16, batched=True)
-    differences, gaps = [], []
-    for answer, reference in zip(answers, references, strict=True):
-        assert answer["prompt_ids"] == reference.prompt_ids
-        pairs = list(zip(answer["ids"], reference.ids, strict=True))
-        parting = next((step for step, (ours, theirs) in enumerate(pairs) if ours != theirs), len(pairs))
-        differences += [abs(answer["logprobs"][step] - reference.logprobs[step]) for step in range(parting)]
-        gaps += reference.gaps[parting : parting + 1]
-    assert torch.tensor(differences).quantile(0.99) < 0.1
-    assert not gaps or max(gaps) < 0.05, f"{len(gaps)} of 100 parted, at gaps {sorted(gaps)[-5:]}"
+    exact = lab.forced_logprobs(model.float(), processor, prompts, [reference.ids for reference in references])
+    ours, theirs = [], []
+    for answer, reference, truth in zip(answers, references, exact, strict=True):
+        for step in range(until_parting(answer["ids"], reference.ids)):
+            ours.append(abs(answer["logprobs"][step] - truth[step]))
+            theirs.append(abs(reference.logprobs[step] - truth[step]))
+    levels = torch.tensor([0.5, 0.9, 0.99])
+    found, peer = torch.tensor(ours).quantile(levels), torch.tensor(theirs).quantile(levels)
+    log.info(f"{connector}: {len(ours)} tokens, distance to float32 {found.tolist()}, transformers {peer.tolist()}")
+    assert len(ours) > 800
+    assert (found <= 1.25 * peer).all(), (found, peer)
 
 
 @pytest.mark.slow
