@@ -285,12 +285,12 @@ def _cores() -> int:
 
 
 def warm_up(road: Road) -> dict[str, Any]:
-    """The vision tower learns from image labels and truth masks."""
+    """The vision tower learns from image labels and truth masks, the connector to name what it sees."""
     return _train("quickstart_warmup.yaml", road.warmup, road)
 
 
 def instruct(road: Road) -> dict[str, Any]:
-    """Tower, connector and language model learn to answer."""
+    """The language model learns to answer from what tower and connector tell it."""
     return _train("quickstart_instruct.yaml", road.instruct, road, f"model.init={road.warmup / 'model'}")
 
 
@@ -325,7 +325,7 @@ def serve_and_measure(road: Road) -> dict[str, Any]:
     from serving.engine_settings import EngineOptions
     from serving.local import serve_locally
 
-    for chatty in ("medvlm.gateway", "uvicorn", "uvicorn.error"):
+    for chatty in ("medvlm.gateway", "uvicorn", "uvicorn.error", "httpx"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
     began = time.monotonic()
     options = EngineOptions(served_name="medvlm-quickstart", max_model_len=1024, max_images=4)
