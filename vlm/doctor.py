@@ -67,6 +67,20 @@ def check_accelerator() -> Check:
     return Check("GPU", "warn", "none: everything runs on the CPU, slowly", "fine for the quickstart")
 
 
+def check_bfloat16() -> Check:
+    """Whether matrix products in bfloat16, which every recipe asks for, run in hardware."""
+    import torch
+
+    name = "bfloat16 in hardware"
+    if torch.cuda.is_available():
+        return Check(name, "ok", "on the GPU")
+    can = torch.cpu.get_capabilities()
+    units = [unit for unit in ("amx_bf16", "avx512_bf16", "bf16") if can.get(unit)]
+    if units:
+        return Check(name, "ok", ", ".join(units))
+    return Check(name, "warn", f"not on this {can['architecture']} processor", "training is several times slower here")
+
+
 def check_pins() -> Check:
     """Compare what is installed with the versions this release was tested with (its own metadata)."""
     from packaging.requirements import Requirement
@@ -170,6 +184,7 @@ CHECKS: tuple[Callable[[], Check], ...] = (
     check_memory,
     check_disk,
     check_accelerator,
+    check_bfloat16,
     check_pins,
     check_shadowing,
     check_traps,

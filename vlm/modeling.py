@@ -214,14 +214,24 @@ def _no_cache_for_packing(position_ids: torch.Tensor, use_cache: bool | None) ->
     return use_cache
 
 
-def _float32_linear(hidden: torch.Tensor, head: nn.Linear) -> torch.Tensor:
-    """(..., D) to (..., V) in float32 out of half-precision operands: their products are exact in float32."""
-    weight, bias = head.weight, head.bias
-    if weight.is_cuda and weight.dtype != torch.float32 and not (torch.is_grad_enabled() and hidden.requires_grad):
+def _float32_logits(hidden: torch.Tensor, head: nn.Module) -> torch.Tensor:
+    """Half-precision (..., D) to (..., V) in float32; the products of half-precision operands are exact there.
+
+    A head that is not a plain matrix at hand (wrapped by PEFT, quantised, partitioned by ZeRO-3, offloaded) is called
+    as it is, and its logits are turned to float32 only then.
+    """
+    if type(head) is not nn.Linear:
+        return head(hidden).float()
+    weight = head.weight
+    shape = head.out_features, head.in_features
+    if weight.dtype != hidden.dtype or weight.shape != shape or weight.device != hidden.device:
+        return head(hidden).float()
+    bias = None if head.bias is None else head.bias.float()
+    if weight.is_cuda and not torch.is_grad_enabled():  # without a float32 copy of the head, as vLLM does it
         logits = torch.mm(hidden.reshape(-1, hidden.shape[-1]), weight.t(), out_dtype=torch.float32)
         logits = logits.view(*hidden.shape[:-1], -1)
-        return logits if bias is None else logits + bias.float()
-    return F.linear(hidden.float(), weight.float(), None if bias is None else bias.float())
+        return logits if bias is None else logits + bias
+    return F.linear(hidden.float(), weight.float(), bias)
 
 
 class MedVLMForConditionalGeneration(MedVLMPreTrainedModel, GenerationMixin):
@@ -256,10 +266,9 @@ class MedVLMForConditionalGeneration(MedVLMPreTrainedModel, GenerationMixin):
     def compute_logits(self, hidden: torch.Tensor) -> torch.Tensor:
         """Hidden states (..., D) to logits (..., V), with the scale and the soft cap that some decoders have."""
         text: Any = self.config.text_config
-        head = self.lm_head
-        float32 = self.config.head_dtype == "float32" and not torch.is_autocast_enabled(hidden.device.type)
-        # a head that PEFT or a quantisation has wrapped computes in its own type
-        logits = _float32_linear(hidden, head) if float32 and type(head) is nn.Linear else head(hidden)
+        half = hidden.dtype in (torch.bfloat16, torch.float16) and not torch.is_autocast_enabled(hidden.device.type)
+        float32 = half and self.config.head_dtype == "float32"
+        logits = _float32_logits(hidden, self.lm_head) if float32 else self.lm_head(hidden)
         scale = getattr(text, "logit_scale", None)
         if scale is None and getattr(text, "logits_scaling", None) is not None:
             scale = 1 / text.logits_scaling

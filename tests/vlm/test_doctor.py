@@ -19,6 +19,17 @@ def test_a_missing_decoder_package_is_named_with_its_remedy(monkeypatch):
     assert check.state == "missing" and "pyjpegls" in check.advice
 
 
+def test_a_processor_without_bfloat16_is_named(monkeypatch):
+    import torch
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"architecture": "x86_64", "avx512_bf16": False})
+    check = doctor.check_bfloat16()
+    assert check.state == "warn" and "slower" in check.advice
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"architecture": "x86_64", "amx_bf16": True})
+    assert doctor.check_bfloat16().state == "ok"
+
+
 def test_too_little_disk_stops_the_quickstart(monkeypatch):
     usage = type("Usage", (), {"free": 2**30})
     monkeypatch.setattr(doctor.shutil, "disk_usage", lambda folder: usage)
