@@ -1,6 +1,6 @@
 """Serving speed: tokens/s and time to first token of the vLLM plugin, against transformers and vLLM's own Llava.
 
-    python perf/serving_speed.py                      # a quarter of an hour on two quiet cores
+    python perf/serving_speed.py                      # ten minutes on two quiet cores
     python perf/serving_speed.py --quick              # a few minutes, a cut-down model, for a look
     python perf/serving_speed.py --device gpu --out docs/serving_speed.md
 
@@ -348,7 +348,7 @@ def main() -> None:
     parser.add_argument("--model", type=Path, help="medvlm checkpoint; SmolLM2 and the small tower if not given")
     parser.add_argument("--device", default="auto", choices=("auto", "cpu", "gpu"))
     parser.add_argument("--dtype", default="bfloat16", choices=("bfloat16", "float32"))
-    parser.add_argument("--tokens", type=int, default=32, help="new tokens a request")
+    parser.add_argument("--tokens", type=int, default=128, help="new tokens a request: a short report")
     parser.add_argument("--quick", action="store_true", help="four decoder layers, concurrency 1 and 4, few requests")
     parser.add_argument("--out", type=Path, help="write the Markdown here as well")
     options = parser.parse_args()
