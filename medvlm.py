@@ -68,7 +68,7 @@ def options(
         datefmt="%H:%M:%S",
         handlers=[RichHandler(console=Console(stderr=True), show_path=False, rich_tracebacks=False)],
     )
-    for chatty in ("httpx", "httpcore", "urllib3", "filelock", "matplotlib", "fsspec"):
+    for chatty in ("httpx", "httpx2", "httpcore", "urllib3", "filelock", "matplotlib", "fsspec"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
 
 

@@ -325,7 +325,7 @@ def serve_and_measure(road: Road) -> dict[str, Any]:
     from serving.engine_settings import EngineOptions
     from serving.local import serve_locally
 
-    for chatty in ("medvlm.gateway", "uvicorn", "uvicorn.error", "httpx"):
+    for chatty in ("medvlm.gateway", "uvicorn", "uvicorn.error"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
     began = time.monotonic()
     options = EngineOptions(served_name="medvlm-quickstart", max_model_len=1024, max_images=4)
