@@ -15,6 +15,9 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 CHEST = Path(str(pydicom.data.get_testdata_file("RG1_UNCR.dcm", download=False)))
 
 
+CONTEXT = 8192  # an answer that fills it takes far longer than anything here may take to notice that nobody listens
+
+
 @pytest.fixture(scope="module")
 def served(tmp_path_factory):
     from serving.engine_settings import EngineOptions
@@ -25,7 +28,7 @@ def served(tmp_path_factory):
     model, processor = new_model(decoder="tiny", tower="test")
     model.save_pretrained(folder)
     processor.save_pretrained(folder)
-    options = EngineOptions(device="cpu", dtype="float32", max_images=3, max_model_len=1024)
+    options = EngineOptions(device="cpu", dtype="float32", max_images=3, max_model_len=CONTEXT)
     with serve_locally(folder, options) as served:
         yield served
 
@@ -85,8 +88,8 @@ def test_several_images_choices_and_json(client, served):
 
 def test_a_prompt_that_is_too_long_is_refused_in_a_sentence(client, served):
     with pytest.raises(openai.BadRequestError) as caught:
-        client.chat.completions.create(model=served.model, messages=message(text="effusion " * 3000), max_tokens=5)
-    assert caught.value.code == "engine_refused" and "1024" in str(caught.value)
+        client.chat.completions.create(model=served.model, messages=message(text="effusion " * 9000), max_tokens=5)
+    assert caught.value.code == "engine_refused" and str(CONTEXT) in str(caught.value)
 
 
 def engine_metric(served, name: str) -> float:
@@ -96,12 +99,13 @@ def engine_metric(served, name: str) -> float:
 
 @pytest.mark.parametrize("stream", [True, False])
 def test_hanging_up_aborts_the_work_in_the_engine(client, served, stream):
-    """8 x 900 tokens are asked for; after the client has gone the engine stops well before them and stays idle."""
+    """8 x 4,000 tokens are asked for; after the client has gone the engine stops well before them and stays idle."""
     written = engine_metric(served, "generation_tokens_total")
-    body = {"messages": message(text="x"), "max_tokens": 900, "n": 8, "ignore_eos": True, "stream": stream}
+    body = {"messages": message(text="x"), "max_tokens": 4000, "n": 8, "ignore_eos": True, "stream": stream}
     with httpx.Client(base_url=served.url, trust_env=False, timeout=60) as http:
         if stream:
             with http.stream("POST", "/v1/chat/completions", json=body) as response:
+                assert response.status_code == 200
                 for _ in zip(range(4), response.iter_lines(), strict=False):
                     pass
         else:
@@ -111,16 +115,17 @@ def test_hanging_up_aborts_the_work_in_the_engine(client, served, stream):
     while engine_metric(served, "num_requests_running") and time.monotonic() < deadline:
         time.sleep(0.05)
     assert engine_metric(served, "num_requests_running") == 0
-    assert engine_metric(served, "generation_tokens_total") - written < 6400
+    assert engine_metric(served, "generation_tokens_total") - written < 30_000
     answer = client.chat.completions.create(model=served.model, messages=message(text="next"), max_tokens=2)
     assert answer.usage.completion_tokens >= 1
 
 
 def test_a_killed_engine_is_a_typed_error_and_503_from_then_on(served):
     """Last: nothing serves afterwards."""
-    body = {"messages": message(text="x"), "max_tokens": 900, "ignore_eos": True, "stream": True}
+    body = {"messages": message(text="x"), "max_tokens": 4000, "ignore_eos": True, "stream": True}
     with httpx.Client(base_url=served.url, trust_env=False, timeout=60) as http:
         with http.stream("POST", "/v1/chat/completions", json=body) as response:
+            assert response.status_code == 200
             lines = response.iter_lines()
             next(lines)
             served.engine.process.kill()
