@@ -130,7 +130,7 @@ def test_a_killed_engine_is_a_typed_error_and_503_from_then_on(served):
             next(lines)
             served.engine.process.kill()
             rest = list(lines)
-        assert any('"code":"engine_' in line for line in rest) and "data: [DONE]" not in rest
+        assert any('"code":"engine_' in line for line in rest) and "data: [DONE]" not in rest, (len(rest), rest[-3:])
         deadline = time.monotonic() + 10
         while (answer := http.post("/v1/chat/completions", json={**body, "stream": False})).status_code != 503:
             assert time.monotonic() < deadline
