@@ -21,6 +21,10 @@ DTYPES = ("auto", "bfloat16", "float16", "float32")
 NO_MEDIA_DOMAIN = "media.invalid"
 # 4096 x 4096: more than any radiograph that the gateway renders; vLLM's own default is 179 million.
 MAX_IMAGE_PIXELS = 4096 * 4096
+FEW_CORES = 4
+ONE_PROCESS = "vllm.v1.executor.uniproc_executor.UniProcExecutor"
+# How long an idle OpenMP thread spins (with sched_yield) before it sleeps; vLLM's 5 ms spin from step to step.
+OPENMP_WAIT = "30us"
 
 
 class EngineError(MedVLMError):
@@ -147,6 +151,8 @@ def engine_command(model: Path, name: str, port: int, options: EngineOptions) ->
         command += ["--enforce-eager"]
     if cpu:
         command += ["--mm-processor-cache-gb", "1"]
+        if few_cores(options):
+            command += ["--distributed-executor-backend", ONE_PROCESS]
     else:
         command += ["--gpu-memory-utilization", str(options.gpu_memory_utilization)]
     if options.lora:
@@ -175,24 +181,29 @@ def engine_environment(options: EngineOptions, api_key: str) -> dict[str, str]:
     environment.setdefault("VLLM_PLUGINS", "medvlm")
     if resolve_device(options.device) == "cpu":
         environment["VLLM_CPU_KVCACHE_SPACE"] = str(options.kv_cache_gib)
-        environment.setdefault("VLLM_CPU_OMP_THREADS_BIND", cpu_binding(options.tensor_parallel))
-        # Threads of the HTTP process only; the worker gets its own number from the binding above.
-        environment["OMP_NUM_THREADS"] = "1"
+        if few_cores(options):
+            environment["OMP_NUM_THREADS"] = str(len(os.sched_getaffinity(0)))
+            environment.setdefault("KMP_BLOCKTIME", OPENMP_WAIT)
+        else:  # threads of the HTTP process only; vLLM gives its workers their own number
+            environment["OMP_NUM_THREADS"] = "1"
         preload = preload_libraries()
         if preload:
             environment["LD_PRELOAD"] = ":".join(preload)
     return environment
 
 
-def cpu_binding(tensor_parallel: int = 1) -> str:
-    """Value of VLLM_CPU_OMP_THREADS_BIND: every core on a machine of at most 4, else vLLM's own choice.
+def few_cores(options: EngineOptions) -> bool:
+    """Whether scheduler and model share one process and all cores, instead of vLLM's scheduler and bound workers.
 
-    vLLM's ``auto`` keeps one core for the scheduler, which on 2 cores is half of the machine.
+    True on a CPU machine of at most 4 cores. vLLM's scheduler and worker wait for each other in loops of sched_yield,
+    and its ``auto`` binding keeps one core for the first, which of two is half. Worse: Linux kernels whose
+    `zero_vruntime` drifts under sched_yield (fixed in April 2026) then run nothing else for up to 8 s, so that no
+    stream flows and no hang-up is noticed (measured in docs/performance.md, "Stalls"). vLLM turns ``uni`` into ``mp``
+    on a CPU because the OpenMP environment must stand before the process starts; here it does.
     """
-    cores = sorted(os.sched_getaffinity(0))
-    if tensor_parallel == 1 and len(cores) <= 4:
-        return ",".join(str(core) for core in cores)
-    return "auto"
+    if options.tensor_parallel > 1 or "VLLM_CPU_OMP_THREADS_BIND" in os.environ:
+        return False
+    return resolve_device(options.device) == "cpu" and len(os.sched_getaffinity(0)) <= FEW_CORES
 
 
 def preload_libraries() -> list[str]:

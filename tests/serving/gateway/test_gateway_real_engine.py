@@ -97,6 +97,20 @@ def engine_metric(served, name: str) -> float:
     return sum(float(line.split()[-1]) for line in text.splitlines() if line.startswith(f"vllm:{name}{{"))
 
 
+def test_pieces_come_while_the_answer_is_written(served):
+    """Not all at its end: on two cores vLLM's own processes starved server, gateway and client for whole answers."""
+    body = {"messages": message(text="x"), "max_tokens": 2000, "ignore_eos": True, "stream": True}
+    with httpx.Client(base_url=served.url, trust_env=False, timeout=60) as http:
+        for _ in range(5):
+            with http.stream("POST", "/v1/chat/completions", json=body) as response:
+                lines = response.iter_lines()
+                next(lines)
+                before = engine_metric(served, "generation_tokens_total")
+                rest = list(lines)
+            assert "data: [DONE]" in rest
+            assert engine_metric(served, "generation_tokens_total") - before > 1000
+
+
 @pytest.mark.parametrize("stream", [True, False])
 def test_hanging_up_aborts_the_work_in_the_engine(client, served, stream):
     """8 x 4,000 tokens are asked for; after the client has gone the engine stops well before them and stays idle."""

@@ -67,6 +67,26 @@ def test_cpu_engine_uses_small_blocks_and_names_its_cache(on_cpu, tmp_path):
         assert not library or os.path.isfile(library)
 
 
+def test_few_cores_share_one_process_and_do_not_spin(on_cpu, monkeypatch, tmp_path):
+    """On two cores vLLM's scheduler and workers, waiting in loops of sched_yield, starve everything else."""
+    monkeypatch.delenv("VLLM_CPU_OMP_THREADS_BIND", raising=False)
+    monkeypatch.delenv("KMP_BLOCKTIME", raising=False)
+
+    def started(cores, **options):
+        monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(cores)))
+        command = engine_command(tmp_path, "m", 5000, EngineOptions(**options))
+        environment = engine_environment(EngineOptions(**options), "k")
+        one = "--distributed-executor-backend" in command
+        assert not one or option(command, "--distributed-executor-backend").endswith("UniProcExecutor")
+        assert ("KMP_BLOCKTIME" in environment) == one
+        return one, environment["OMP_NUM_THREADS"]
+
+    assert started(2) == (True, "2") and started(4) == (True, "4")
+    assert started(16) == (False, "1") and started(2, tensor_parallel=2) == (False, "1")
+    monkeypatch.setenv("VLLM_CPU_OMP_THREADS_BIND", "0,1")  # whoever binds threads wants vLLM's workers
+    assert started(2) == (False, "1")
+
+
 def test_gpu_engine_compiles_and_takes_a_share_of_memory(on_gpu, tmp_path):
     command = engine_command(tmp_path, "m", 5000, EngineOptions(gpu_memory_utilization=0.5, tensor_parallel=2))
     assert "--enforce-eager" not in command
