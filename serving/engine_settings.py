@@ -24,7 +24,7 @@ MAX_IMAGE_PIXELS = 4096 * 4096
 FEW_CORES = 4
 ONE_PROCESS = "vllm.v1.executor.uniproc_executor.UniProcExecutor"
 # How long an idle OpenMP thread spins (with sched_yield) before it sleeps; vLLM's 5 ms spin from step to step.
-OPENMP_WAIT = "30us"
+OPENMP_WAIT = "200us"
 
 
 class EngineError(MedVLMError):
