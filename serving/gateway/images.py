@@ -21,7 +21,7 @@ import pybase64
 from serving.gateway.errors import GatewayError, retry_later
 from serving.gateway.metrics import Metrics
 from serving.gateway.settings import GatewaySettings
-from serving.pictures import as_png
+from serving.pictures import as_stored_png
 from vlm.imaging import Limits as ImagingLimits
 from vlm.imaging import MedicalImage, Window, read_image
 from vlm.imaging.errors import (
@@ -82,7 +82,7 @@ class ImageService:
     async def warm(self) -> None:
         """Start the decode children, so that the first caller does not wait for them."""
         loop = asyncio.get_running_loop()
-        work = (self._work, as_png(np.zeros((1, 1), np.uint8)), "", Drawing())
+        work = (self._work, as_stored_png(np.zeros((1, 1), np.uint8)), "", Drawing())
         await asyncio.gather(
             *(loop.run_in_executor(self._threads, *work) for _ in range(self._worker_count)), return_exceptions=True
         )
@@ -140,7 +140,7 @@ class ImageService:
         """Runs in a worker thread; the bytes are decoded in its child process."""
         image = read_image(data, frame=drawing.frame, limits=self._limits)  # in a child of vlm.imaging's pool
         picture = image.render(_window(drawing.window), size=drawing.side)
-        url = "data:image/png;base64," + pybase64.b64encode_as_string(as_png(picture))
+        url = "data:image/png;base64," + pybase64.b64encode_as_string(as_stored_png(picture))
         return Picture(url, picture.shape[0], picture.shape[1], sha256, _about(image))
 
     def close(self) -> None:

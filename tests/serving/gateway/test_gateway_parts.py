@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import base64
+import io
 import json
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 from pydantic import ValidationError
 
 from serving.gateway.audit import AuditError, AuditLog, verify_audit
@@ -21,6 +24,7 @@ from serving.gateway.relay import EventReader
 from serving.gateway.schema import parse_json, read_chat
 from serving.gateway.settings import RESERVED_TOKENS, ApiKey, GatewaySettings, Limits
 from serving.gateway.uploads import UploadStore
+from serving.pictures import as_png, as_stored_png
 
 # --- data URLs ------------------------------------------------------------------------------------------------------
 
@@ -59,6 +63,19 @@ def test_one_wrong_character_is_never_decoded_to_something_else(data, where, wro
         assert isinstance(got, InlineImage)
         # The last character before the padding may carry bits that stand for nothing.
         assert base64.b64encode(got.data).decode()[:-3] == broken[:-3]
+
+
+# --- pictures -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (5, 7), (64, 33, 3), (300, 200)])
+def test_what_is_drawn_reaches_the_engine_to_the_pixel(shape):
+    pixels = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+    for picture in (pixels, np.asfortranarray(pixels), pixels[::-1]):
+        stored, small = as_stored_png(picture), as_png(picture)
+        for data in (stored, small):
+            assert np.array_equal(np.asarray(Image.open(io.BytesIO(data))), picture)
+    assert pixels.nbytes < len(stored) < pixels.nbytes + shape[0] + 200  # stored: nothing to compress or to undo
 
 
 # --- requests -------------------------------------------------------------------------------------------------------
