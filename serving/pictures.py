@@ -22,4 +22,4 @@ def as_stored_png(picture: np.ndarray) -> bytes:
     """
     import imagecodecs
 
-    return imagecodecs.png_encode(np.ascontiguousarray(picture), level=0, filter=imagecodecs.PNG.FILTER.NO)
+    return bytes(imagecodecs.png_encode(np.ascontiguousarray(picture), level=0, filter=imagecodecs.PNG.FILTER.NO))
