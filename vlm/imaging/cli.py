@@ -35,7 +35,9 @@ def show(
     ] = None,
     size: Annotated[int | None, typer.Option(min=1, help="Longest side in pixels; never enlarges.")] = None,
     frame: Annotated[int, typer.Option(min=0, help="Frame or slice, from 0.")] = 0,
-    output: Annotated[Path | None, typer.Option("-o", "--output", help="PNG to write; default FILE.png here.")] = None,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--out", "--output", help="PNG to write; default FILE.png here.")
+    ] = None,
     pet_units: Annotated[str, typer.Option(help="suv (refuse where it cannot be had) or file.")] = "suv",
 ) -> None:
     """Render a file to PNG with a window, and print its geometry."""
