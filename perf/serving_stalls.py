@@ -1,6 +1,6 @@
 """Does a busy engine leave the rest of a small machine alone? One process, as medvlm starts it, against vLLM's own.
 
-    python perf/serving_stalls.py            # ten minutes on two cores
+    python perf/serving_stalls.py            # twenty minutes on two cores
     python perf/serving_stalls.py --quick    # a few minutes, fewer tokens
 
 While an engine answers one client, then 32, a bystander process sleeps for a millisecond again and again: how long the

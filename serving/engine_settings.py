@@ -196,8 +196,8 @@ def few_cores(options: EngineOptions) -> bool:
     """Whether scheduler and model share one process and all cores, instead of vLLM's scheduler and bound workers.
 
     True on a CPU machine of at most 4 cores. vLLM's scheduler and worker wait for each other in loops of sched_yield,
-    and its ``auto`` binding keeps one core for the first, which of two is half. Worse: Linux kernels whose
-    `zero_vruntime` drifts under sched_yield (fixed in April 2026) then run nothing else for up to 8 s, so that no
+    and its ``auto`` binding keeps one core for the first, which of two is half. Worse: on Linux 6.18 that
+    ran nothing else for up to 8 s (likely the scheduler's `zero_vruntime` drift, fixed in April 2026), so that no
     stream flows and no hang-up is noticed (measured in docs/performance.md, "Stalls"). vLLM turns ``uni`` into ``mp``
     on a CPU because the OpenMP environment must stand before the process starts; here it does.
     """
