@@ -71,7 +71,8 @@ class ChatService:
         )
         reserved = gateway.limiter.take_tokens(caller, chat.talk.text_chars / CHARS_PER_TOKEN + chat.n * longest)
         body = chat.engine_body(exchange.model, self.cache_salt(caller))
-        chat.talk.messages.clear()  # the pictures live on in `body` only
+        chat.talk.images.clear()  # what came is no longer needed
+        chat.talk.pictures.clear()
         try:
             async with gateway.engine.chat(body, exchange.engine_id, stream=chat.fields.stream) as response:
                 del body
@@ -130,9 +131,7 @@ class ChatService:
                 "messages",
             )
         self._gateway.limiter.take_pixels(caller, total)
-        for image, picture in zip(wanted, pictures, strict=True):
-            image.slot["url"] = picture.url
-        wanted.clear()
+        chat.talk.pictures = [picture.url for picture in pictures]
 
     async def _draw(self, image: ImageRequest, caller: Caller) -> Picture:
         side = self._gateway.settings.limits.image_side

@@ -40,7 +40,7 @@ LOW_DETAIL_SIDE = 512  # `detail: low`, as OpenAI draws it
 class Picture:
     """An image as the engine gets it. `about` holds sizes and kind only."""
 
-    url: str  # data:image/png;base64,...
+    url: bytes  # data:image/png;base64,...
     height: int
     width: int
     sha256: str  # of the file
@@ -140,7 +140,7 @@ class ImageService:
         """Runs in a worker thread; the bytes are decoded in its child process."""
         image = read_image(data, frame=drawing.frame, limits=self._limits)  # in a child of vlm.imaging's pool
         picture = image.render(_window(drawing.window), size=drawing.side)
-        url = "data:image/png;base64," + pybase64.b64encode_as_string(as_stored_png(picture))
+        url = b"data:image/png;base64," + pybase64.b64encode(as_stored_png(picture))
         return Picture(url, picture.shape[0], picture.shape[1], sha256, _about(image))
 
     def close(self) -> None:

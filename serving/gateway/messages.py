@@ -6,6 +6,7 @@ Written by hand rather than as pydantic unions, because the sentence that a wron
 from __future__ import annotations
 
 import re
+import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -37,15 +38,16 @@ class ImageRequest:
     frame: int
     detail: str  # "auto", "low" or "high"
     param: str
-    slot: dict[str, Any]  # the part of the outgoing message that receives the picture
+    mark: str  # stands in the outgoing message where the picture belongs; no caller can guess it
 
 
 @dataclass(slots=True)
 class Conversation:
-    """Messages ready for the engine once each `ImageRequest.slot` is filled."""
+    """Messages for the engine, with a mark where each picture belongs (`ChatRequest.engine_body`)."""
 
     messages: list[dict[str, Any]] = field(default_factory=list)
-    images: list[ImageRequest] = field(default_factory=list)
+    images: list[ImageRequest] = field(default_factory=list)  # in the order of their marks in `messages`
+    pictures: list[bytes] = field(default_factory=list)  # what `images` became: data URLs, in the same order
     text_chars: int = 0
 
 
@@ -152,15 +154,15 @@ def _read_content(
                     f"More images than the {limits.images} of one request that are taken here: send fewer.",
                     here,
                 )
-            slot: dict[str, Any] = {}
-            talk.images.append(_read_image(part, here, slot))
-            parts.append({"type": "image_url", "image_url": slot})
+            image = _read_image(part, here)
+            talk.images.append(image)
+            parts.append({"type": "image_url", "image_url": {"url": image.mark}})
         else:
             raise bad_request("bad_part", "A content part is an object of type 'text' or 'image_url'.", here)
     return parts
 
 
-def _read_image(part: dict[str, Any], where: str, slot: dict[str, Any]) -> ImageRequest:
+def _read_image(part: dict[str, Any], where: str) -> ImageRequest:
     if "uuid" in part:
         raise bad_request(
             "field_refused", "`uuid` would name an image in a cache shared with others: remove it.", where
@@ -182,7 +184,8 @@ def _read_image(part: dict[str, Any], where: str, slot: dict[str, Any]) -> Image
     if isinstance(frame, bool) or not isinstance(frame, int) or not 0 <= frame < 2**31:
         raise bad_request("bad_frame", "`frame` is a whole number from 0 on.", f"{where}.frame")
     window = _read_window(image.get("window"), f"{where}.window")
-    return ImageRequest(parse_image_url(image["url"], f"{where}.url"), window, frame, detail, where, slot)
+    source = parse_image_url(image["url"], f"{where}.url")
+    return ImageRequest(source, window, frame, detail, where, secrets.token_hex(16))
 
 
 def _read_window(window: Any, where: str) -> str | tuple[float, float] | None:

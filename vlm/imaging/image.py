@@ -191,7 +191,8 @@ class MedicalImage:
                 grey = np.where(self.valid, grey, np.uint8(0))
         shape = _target(grey.shape[:2], size)
         if shape == grey.shape[:2]:
-            return np.ascontiguousarray(grey)
+            # A picture of its own, also where nothing had to be changed.
+            return np.array(grey, order="C") if grey is self.pixels else np.ascontiguousarray(grey)
         # BILINEAR of Pillow widens its triangle when it shrinks, so nothing is skipped and nothing rings.
         return np.array(Image.fromarray(grey).resize((shape[1], shape[0]), Image.Resampling.BILINEAR))
 

@@ -139,6 +139,8 @@ def to_grey(pixels: np.ndarray, window: Window, inverted: bool) -> np.ndarray:
         table = np.roll(
             _quantise(window.apply(every), inverted), info.min
         )  # rolled so that a signed bit pattern indexes it
+        if pixels.dtype == np.uint8 and np.array_equal(table, every):
+            return pixels  # drawn as it is: PNG, JPEG
         return table[pixels.view(f"u{pixels.dtype.itemsize}")]
     return _quantise(window.apply(pixels), inverted)
 

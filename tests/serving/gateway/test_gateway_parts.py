@@ -105,8 +105,31 @@ def test_any_json_is_a_request_or_a_refusal(body, messages):
     except GatewayError as error:
         assert 400 <= error.status < 500 and error.message.endswith((".", "!", "?"))
     else:
+        chat.talk.pictures = [b"data:image/png;base64,AAAA"] * len(chat.talk.images)
         sent = json.loads(chat.engine_body("m", "salt"))
         assert sent["model"] == "m" and len(sent["messages"]) == len(body["messages"])
+
+
+def test_each_picture_stands_where_its_file_stood():
+    inline = "data:image/png;base64,iVBORw0KGgo="
+
+    def image():
+        return {"type": "image_url", "image_url": {"url": inline}}
+
+    text = {"type": "text", "text": 'so: "url"\\'}
+    turns = [
+        {"role": "user", "content": [image(), text, image()]},
+        {"role": "assistant", "content": "yes"},
+        {"role": "user", "content": [text, image()]},
+    ]
+    chat = read_chat(json.dumps({"messages": turns}).encode(), Limits(), RESERVED_TOKENS)
+    with pytest.raises(ValueError):
+        chat.engine_body("m", "salt")  # nothing is sent with a picture missing
+    chat.talk.pictures = [f"data:image/png;base64,{n}".encode() for n in range(3)]
+    sent = json.loads(chat.engine_body("m", "salt"))
+    urls = [[p["image_url"]["url"] for p in m["content"] if p["type"] == "image_url"] for m in sent["messages"][::2]]
+    assert urls == [["data:image/png;base64,0", "data:image/png;base64,1"], ["data:image/png;base64,2"]]
+    assert sent["messages"][2]["content"][0] == text
 
 
 @given(st.binary(max_size=200))
