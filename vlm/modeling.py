@@ -16,6 +16,7 @@ from transformers.modeling_outputs import BaseModelOutputWithPast, BaseModelOutp
 from transformers.utils.generic import ModelOutput, can_return_tuple
 
 from connectors import Connector, build_connector
+from vlm import packing
 from vlm.configuration import MedVLMConfig
 from vlm.errors import MedVLMError
 from vlm.vision import VisionTower, grids_of
@@ -178,6 +179,8 @@ class MedVLMModel(MedVLMPreTrainedModel):
         if attention_mask is None and position_ids is not None and past_key_values is None:
             # transformers recognises packing only where no cache is made (masking_utils of 5.17)
             use_cache = _no_cache_for_packing(position_ids, use_cache)
+            if self.language_model.config._attn_implementation == packing.NAME:
+                attention_mask = packing.sample_lengths(position_ids)
         kwargs.pop("return_dict", None)
         outputs = self.language_model(
             attention_mask=attention_mask,

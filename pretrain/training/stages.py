@@ -20,6 +20,7 @@ from pretrain.training.fresh_tower import wake
 from pretrain.training.groups import ParameterGroup, assign_groups
 from pretrain.training.objectives import TokenObjective, WarmupObjective
 from pretrain.training.recipe import GroupSection, TrainRecipe
+from vlm.packing import attend_by_sample
 
 log = logging.getLogger(__name__)
 
@@ -118,6 +119,8 @@ def build_stage(recipe: TrainRecipe, plan: Plan) -> Stage:
         objective = TokenObjective(model)
         encode = ConversationEncoder(processor, recipe.data, recipe.seed)
         decoder, head = base.model.language_model, base.lm_head
+        if recipe.batch.pack and not torch.cuda.is_available():
+            attend_by_sample(decoder)
     groups = assign_groups(objective, _sections(recipe), recipe.optimizer)
     objective.train()
     flops = flops_model(base.model.vision_tower, base.model.connector, decoder, head, base.config)

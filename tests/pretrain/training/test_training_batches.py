@@ -1,6 +1,8 @@
 # pyright: reportOptionalSubscript=false, reportOptionalMemberAccess=false, reportArgumentType=false
 """Encoding, packing and shared images: what the model is trained on is what it is asked at the end."""
 
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -13,6 +15,7 @@ from pretrain.training.encode import ConversationEncoder, MaskEncoder, pool_mask
 from pretrain.training.errors import TrainingError
 from pretrain.training.objectives import TokenObjective
 from pretrain.training.recipe import BatchSection, DataSection
+from vlm.packing import attend_by_sample
 
 
 @pytest.fixture(scope="module")
@@ -70,8 +73,12 @@ def assert_same(model, one, other):
         assert torch.allclose(gradients[name], other_gradients[name], atol=1e-5), name
 
 
-def test_packed_equals_unpacked_in_loss_and_gradient(tiny):
+@pytest.mark.parametrize("by_sample", [False, True])
+def test_packed_equals_unpacked_in_loss_and_gradient(tiny, by_sample):
     model, processor = tiny
+    if by_sample:
+        model = copy.deepcopy(model)
+        assert attend_by_sample(model.model.language_model)
     encode = encoder(processor)
     examples = [encode(make_sample(n, text_only=n % 3 == 2), n) for n in range(6)]
     dummy = dummy_image(processor.image_token_id, 1, 2, examples[0].pixel_values.shape[1])
