@@ -240,15 +240,25 @@ def test_too_many_waiting_images_are_refused_and_not_queued(build_stand, tools):
 # --- audit ----------------------------------------------------------------------------------------------------------
 
 
+def audited(stand) -> int:
+    """Lines in the audit: one is written behind its answer."""
+    return len(stand.gateway.settings.audit_path.read_text().splitlines())
+
+
+def wait_until(holds, seconds: float = 20) -> None:
+    deadline = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
 def test_audit_says_who_did_what_and_no_content(build_stand, tools):
     stand = build_stand()
     stand.ask([tools.image_part(tools.png()), {"type": "text", "text": "the-question"}])
     stand.ask(key="mv-wrong-key-000000000000")
     stand.ask(n=10**6)
     path = stand.gateway.settings.audit_path
-    deadline = time.monotonic() + 5  # a line is written behind its answer
-    while len(path.read_text().splitlines()) < 3 and time.monotonic() < deadline:
-        time.sleep(0.02)
+    wait_until(lambda: audited(stand) >= 3)
     lines = [json.loads(line) for line in path.read_text().splitlines()]
     assert [(line["who"], line["outcome"], line["status"]) for line in lines] == [
         ("alice", "ok", 200),
@@ -263,17 +273,18 @@ def test_audit_says_who_did_what_and_no_content(build_stand, tools):
 def test_no_audit_no_service(build_stand, tools):
     stand = build_stand()
     stand.good()
+    wait_until(lambda: audited(stand) >= 1)
     audit = stand.gateway.audit
     full = os.open("/dev/full", os.O_WRONLY)
     real, audit._fd = audit._fd, full
     try:
         stand.ask()  # answered, and its line is lost
-        time.sleep(0.2)
+        wait_until(lambda: stand.http.get("/health").status_code == 503)
         response = stand.ask()
         assert response.status_code == 503 and tools.error_of(response)["code"] == "audit_unavailable"
-        assert stand.http.get("/health").status_code == 503
     finally:
         audit._fd = real
         os.close(full)
     stand.good()
+    wait_until(lambda: audited(stand) >= 2)
     assert verify_audit(stand.gateway.settings.audit_path) >= 2
