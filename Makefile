@@ -37,7 +37,7 @@ types: setup
 unit: setup
 	$(TESTENV) $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
-test-slow: setup  ## the long proofs: 1,000 mutated files a codec, 100 prompts of parity, two ranks (about an hour)
+test-slow: setup  ## the long proofs: 1,000 mutated files a codec, 100 prompts of parity, two ranks (about 35 minutes)
 	$(TESTENV) $(BIN)/python -m pytest -m slow --timeout=3600
 
 format: setup  ## ruff, in place

@@ -6,7 +6,7 @@ import os
 import random
 import subprocess
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -141,12 +141,11 @@ def make_prompts(processor, folder: Path, count: int, seed: int = 0) -> list[dic
 
 @dataclass
 class Reference:
-    """What transformers answers: token ids, their log-probabilities, and the gap between the two best at each step."""
+    """What transformers answers: token ids and their log-probabilities."""
 
     prompt_ids: list[int]
     ids: list[int]
     logprobs: list[float]
-    gaps: list[float] = field(default_factory=list)
 
 
 def transformers_answers(model, processor, prompts, max_tokens: int) -> list[Reference]:
@@ -171,13 +170,11 @@ def transformers_answers(model, processor, prompts, max_tokens: int) -> list[Ref
         length = inputs["input_ids"].shape[1]
         ids = output.sequences[0, length:].tolist()
         logits = torch.cat(output.logits).float()
-        best = logits.topk(2).values
         answers.append(
             Reference(
                 prompt_ids=inputs["input_ids"][0].tolist(),
                 ids=ids,
                 logprobs=logits.log_softmax(-1)[range(len(ids)), ids].tolist(),
-                gaps=(best[:, 0] - best[:, 1]).tolist(),
             )
         )
     return answers

@@ -1,5 +1,6 @@
 """The engine answers as transformers does, alone, batched and from warm caches (acceptance 2 of the first release)."""
 
+import functools
 import logging
 
 import pytest
@@ -127,25 +128,33 @@ def until_parting(ours, theirs):
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
 def test_bfloat16_answers_part_only_at_near_ties(lab):
-    """A trained model, its own kind of questions, answers up to their end: what a user of a served model gets."""
+    """A trained model, its own kind of questions, answers up to their end: what a user of a served model gets.
+
+    Whether two words were near each other is for the same weights in float32 to say: transformers in bfloat16, whose
+    cache was filled step by step, gave a gap of 0.105 where it gives 0.041 in one pass and float32 0.037.
+    """
     folder, model, processor, shards = lab.trained("bfloat16")
     prompts = lab.film_prompts(processor, shards, lab.folder / "films", 100)
     references = lab.answers(model, processor, prompts, 24)
     with lab.engine(folder, dtype="bfloat16") as engine:
         answers = engine.generate(prompts, 24, batched=True)
     end = processor.tokenizer.convert_tokens_to_ids("<|im_end|>")
+    exact = functools.partial(lab.forced_logprobs, model.float(), processor)
     differences, gaps = [], []
-    for answer, reference in zip(answers, references, strict=True):
+    for prompt, answer, reference in zip(prompts, answers, references, strict=True):
         assert answer["prompt_ids"] == reference.prompt_ids
         length = reference.ids.index(end) + 1 if end in reference.ids else len(reference.ids)
         parting = min(until_parting(answer["ids"], reference.ids), length)
         differences += [abs(answer["logprobs"][step] - reference.logprobs[step]) for step in range(parting)]
-        gaps += reference.gaps[parting:length][:1]
+        if parting < length:
+            until = slice(0, parting + 1)
+            ours, theirs = exact([prompt, prompt], [answer["ids"][until], reference.ids[until]])
+            gaps.append(abs(ours[-1] - theirs[-1]))
     assert len({tuple(reference.ids) for reference in references}) >= 8, "the answers are nearly all the same"
     p99 = float(torch.tensor(differences).quantile(0.99))
     log.info(f"{len(differences)} tokens, p99 {p99:.4f}, {len(gaps)} of 100 part, at {[round(gap, 3) for gap in gaps]}")
     assert p99 < 0.1
-    assert not gaps or max(gaps) < 0.05, f"{len(gaps)} of 100 parted, at gaps {sorted(gaps)[-5:]}"
+    assert len(gaps) <= 10 and all(gap < 0.05 for gap in gaps), f"{len(gaps)} of 100 parted, at {sorted(gaps)[-5:]}"
 
 
 @pytest.mark.slow
