@@ -2,6 +2,7 @@
 
     python perf/serving_speed.py                      # ten minutes on two quiet cores
     python perf/serving_speed.py --quick              # a few minutes, a cut-down model, for a look
+    python perf/serving_speed.py --gateway            # only what the gateway adds, with images of two sizes
     python perf/serving_speed.py --device gpu --out docs/serving_speed.md
 
 What is compared, each request with an image of its own and `--tokens` new tokens (the end of turn is ignored):
@@ -55,11 +56,11 @@ class Row:
     first_token_ms: float
 
 
-def pictures(count: int, seed: int) -> list[Image.Image]:
-    """Noise of grey blocks, `SIDE` pixels square, each different: no cache can answer for another."""
+def pictures(count: int, seed: int, side: int = SIDE) -> list[Image.Image]:
+    """Noise of grey blocks, `side` pixels square, each different: no cache can answer for another."""
     generator = np.random.default_rng(seed)
     coarse = generator.integers(0, 256, (count, 28, 28), dtype=np.uint8)
-    return [Image.fromarray(c).resize((SIDE, SIDE), Image.Resampling.BICUBIC).convert("RGB") for c in coarse]
+    return [Image.fromarray(c).resize((side, side), Image.Resampling.BICUBIC).convert("RGB") for c in coarse]
 
 
 def data_url(picture: Image.Image) -> str:
@@ -123,12 +124,12 @@ async def measure_server(engine: Any, name: str, concurrency: int, rounds: int, 
     return Row(name, concurrency, total / seconds, median(first for first, _ in results) * 1000)
 
 
-async def measure_gateway(engine: Any, gateway_url: str, count: int) -> tuple[float, float]:
+async def measure_gateway(engine: Any, gateway_url: str, count: int, side: int) -> tuple[float, float]:
     """Median milliseconds of a one-token request to the engine, and to the gateway; the two alternate."""
     direct, through = [], []
     headers = {"Authorization": f"Bearer {engine.api_key}"}
     async with aiohttp.ClientSession(headers=headers) as session:
-        for number, picture in enumerate(pictures(2 * count + 2, seed=99)):
+        for number, picture in enumerate(pictures(2 * count + 2, 99, side)):
             url, times = ((engine.base_url, direct), (gateway_url, through))[number % 2]
             started = time.perf_counter()
             body = request_of(engine.model_name, picture, 1)
@@ -153,8 +154,8 @@ run_gateway(settings, ready=lambda port: print(port, flush=True))
 """
 
 
-def gateway_overhead(engine: Any, count: int) -> tuple[float, float]:
-    """Runs a gateway before the engine and measures both ways."""
+def gateway_overhead(engine: Any, count: int, side: int = SIDE) -> tuple[float, float]:
+    """Runs a gateway before the engine and measures both ways, with new images of `side` pixels."""
     child = subprocess.Popen(
         [sys.executable, "-c", GATEWAY],
         env=os.environ | {"ENGINE_URL": engine.url, "ENGINE_KEY": engine.api_key},
@@ -165,7 +166,7 @@ def gateway_overhead(engine: Any, count: int) -> tuple[float, float]:
     try:
         assert child.stdout is not None
         port = int(child.stdout.readline())
-        return asyncio.run(measure_gateway(engine, f"http://127.0.0.1:{port}/v1", count))
+        return asyncio.run(measure_gateway(engine, f"http://127.0.0.1:{port}/v1", count, side))
     finally:
         child.terminate()
         child.wait(60)
@@ -307,6 +308,14 @@ def run(options: argparse.Namespace, work: Path) -> str:
 
     say("checkpoints")
     model = options.model or make_medvlm(work / "medvlm", options.dtype, layers, merge_size=2, head_dtype="float32")
+    if options.gateway:
+        say("engine: plugin")
+        with start_unchecked(model, engine_options) as engine:
+            found = {side: gateway_overhead(engine, 8 if options.quick else 100, side) for side in (SIDE, 512)}
+        lines = [f"| {s} x {s} | {a:.1f} | {b:.1f} | {b - a:.1f} |" for s, (a, b) in found.items()]
+        return "\n".join(
+            ["| a new image of | direct ms | through the gateway ms | added ms |", "|---|---|---|---|", *lines]
+        )
     twin = make_medvlm(work / "twin", options.dtype, layers, merge_size=1, head_dtype="model")
     llava = make_llava(work / "llava", twin, options.dtype)
     rows = []
@@ -350,6 +359,9 @@ def main() -> None:
     parser.add_argument("--dtype", default="bfloat16", choices=("bfloat16", "float32"))
     parser.add_argument("--tokens", type=int, default=128, help="new tokens a request: a short report")
     parser.add_argument("--quick", action="store_true", help="four decoder layers, concurrency 1 and 4, few requests")
+    parser.add_argument(
+        "--gateway", action="store_true", help="only the gateway before the plugin, 100 requests each way"
+    )
     parser.add_argument("--out", type=Path, help="write the Markdown here as well")
     options = parser.parse_args()
     os.environ.setdefault("HF_HUB_OFFLINE", "1")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import time
 from pathlib import Path
+from statistics import median
 
 import httpx
 import openai
@@ -98,8 +99,13 @@ def engine_metric(served, name: str) -> float:
 
 
 def test_pieces_come_while_the_answer_is_written(served):
-    """Not all at its end: on two cores vLLM's own processes starved server, gateway and client for whole answers."""
+    """Not all at its end: on two cores vLLM's own processes starved server, gateway and client for whole answers.
+
+    Of 2,000 tokens about 1,990 are still to be written when the first has come; with vLLM's own processes none, in nine
+    of twelve answers. The median, because a neighbour on the machine may cost one of them.
+    """
     body = {"messages": message(text="x"), "max_tokens": 2000, "ignore_eos": True, "stream": True}
+    to_come = []
     with httpx.Client(base_url=served.url, trust_env=False, timeout=60) as http:
         for _ in range(5):
             with http.stream("POST", "/v1/chat/completions", json=body) as response:
@@ -108,7 +114,8 @@ def test_pieces_come_while_the_answer_is_written(served):
                 before = engine_metric(served, "generation_tokens_total")
                 rest = list(lines)
             assert "data: [DONE]" in rest
-            assert engine_metric(served, "generation_tokens_total") - before > 1000
+            to_come.append(engine_metric(served, "generation_tokens_total") - before)
+    assert median(to_come) > 1000, to_come
 
 
 @pytest.mark.parametrize("stream", [True, False])
