@@ -131,7 +131,7 @@ def to_grey(pixels: np.ndarray, window: Window, inverted: bool) -> np.ndarray:
         pixels: (H, W).
 
     Returns:
-        (H, W) uint8.
+        (H, W) uint8; ``pixels`` itself where the window changes nothing.
     """
     if pixels.dtype.kind in "iu" and pixels.dtype.itemsize <= 2 and pixels.size > 65_536:
         info = np.iinfo(pixels.dtype)  # every value that there is, once, then one look-up a pixel

@@ -16,9 +16,11 @@ from safetensors.torch import load_file
 from training_samples import tiny_recipe, write_shards
 
 from pretrain.training.errors import TrainingError
-from pretrain.training.loop import train
+from pretrain.training.loop import Trainer, train
 from pretrain.training.metrics import read_rows
 from pretrain.training.recipe import TrainRecipe
+from pretrain.training.runfolder import RunFolder
+from vlm import packing
 
 ROOT = Path(__file__).parents[3]
 GOLDEN = Path(__file__).with_name("golden_losses.json")
@@ -175,3 +177,12 @@ def test_unpacked_batches_and_accumulation_give_the_packed_losses(mixed_shards, 
         losses.append([row["loss"] for row in read_rows(run.metrics, "train")])
     assert losses[1] == pytest.approx(losses[0], abs=1e-5)
     assert losses[2] == pytest.approx(losses[0], abs=1e-5)
+
+
+@pytest.mark.parametrize("pack", [True, False])
+def test_packed_rows_are_attended_by_sample(image_shards, tmp_path, pack):
+    recipe = tiny_recipe(tmp_path / "run", image_shards)
+    recipe["batch"]["pack"] = pack
+    trainer = Trainer(TrainRecipe.model_validate(recipe), RunFolder(tmp_path / "run"))
+    attends = trainer.stage.model.model.language_model.config._attn_implementation
+    assert attends == ("sdpa" if torch.cuda.is_available() or not pack else packing.NAME)

@@ -66,6 +66,15 @@ def test_the_table_short_cut_gives_what_the_formula_gives(dtype):
     assert (image(pixels).render(window) == small).all()
 
 
+def test_a_picture_that_no_window_changes_is_a_copy_of_its_pixels():
+    grey = np.resize(np.arange(256, dtype=np.uint8), (300, 300))
+    whole = Window(127.5, 255.0, "LINEAR_EXACT")
+    for pixels, window in ((grey, whole), (np.stack([grey] * 3, axis=-1), None)):
+        shown = image(pixels, units="stored").render(window)
+        assert (shown == pixels).all() and not np.shares_memory(shown, pixels)
+    assert (image(grey, inverted=True).render(whole) == 255 - grey).all()
+
+
 def test_bad_windows_are_refused():
     for make in (
         lambda: Window(0, 0),
