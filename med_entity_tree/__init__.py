@@ -1,1 +1,1 @@
-"""Build, tag, cover and link medical entities. Empty so far; see docs/log.md."""
+"""Build, tag, cover and link medical entities: the Medical Entity Tree."""
