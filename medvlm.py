@@ -11,6 +11,7 @@ from rich.logging import RichHandler
 from rich.markup import escape
 
 import bench.cli
+import med_entity_tree.cli
 import medvlm_quickstart
 import pretrain.cli_data
 import pretrain.cli_train
@@ -39,6 +40,7 @@ app.command("quickstart")(medvlm_quickstart.quickstart)
 pretrain.cli_data.app.command("simulate")(pretrain.sources.chest.cli.simulate)
 app.add_typer(vlm.imaging.cli.app, name="image", help="Look at DICOM, NIfTI, PNG, JPEG and TIFF files.")
 app.add_typer(pretrain.cli_data.app, name="data", help="Simulate, import, inspect and verify training data.")
+app.add_typer(med_entity_tree.cli.app, name="met", help="Build, search, walk and use the Medical Entity Tree.")
 app.add_typer(vlm.cli.app, name="model", help="Build and describe vision-language models.")
 app.command("train")(pretrain.cli_train.train)
 app.command("serve", epilog=serving.cli.EPILOG)(serving.cli.serve)

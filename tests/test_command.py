@@ -23,6 +23,15 @@ SUBCOMMANDS = [
     ["predict"],
     ["bench", "measure"],
     ["bench", "report"],
+    ["met", "build"],
+    ["met", "show"],
+    ["met", "search"],
+    ["met", "path"],
+    ["met", "export"],
+    ["met", "tag"],
+    ["met", "count"],
+    ["met", "page"],
+    ["met", "coverage"],
 ]
 
 
