@@ -1,4 +1,4 @@
-"""``medvlm data import | inspect | verify``."""
+"""``medvlm data import | inspect | verify``, and beside them what ``pretrain.deidentify`` registers."""
 
 from enum import StrEnum
 from pathlib import Path
@@ -6,10 +6,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+import pretrain.deidentify.cli
+
 if TYPE_CHECKING:
     from pretrain.importing import Source
 
 app = typer.Typer(no_args_is_help=True, help="Make, look at and check training data.")
+pretrain.deidentify.cli.register(app)
 
 
 class Format(StrEnum):

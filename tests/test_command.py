@@ -14,6 +14,8 @@ SUBCOMMANDS = [
     ["data", "import"],
     ["data", "inspect"],
     ["data", "verify"],
+    ["data", "deidentify"],
+    ["data", "reidentify"],
     ["model", "new"],
     ["model", "info"],
     ["model", "card"],
