@@ -55,6 +55,8 @@ def repeats(weights: np.ndarray, quota: int, strata: np.ndarray, key: int) -> np
     total = math.fsum(weights.tolist())
     if quota == 0 or total <= 0:
         return np.zeros(len(weights), np.int64)
+    if not math.isfinite(quota / total):  # weights next to nothing: only their ratios matter
+        return repeats(weights / weights.max(), quota, strata, key)
     share = weights * (quota / total)
     nearest = np.rint(share)
     share = np.where(np.abs(share - nearest) < 1e-9 * np.maximum(nearest, 1), nearest, share)
