@@ -120,7 +120,7 @@ def everything(folder: Path) -> dict[str, bytes]:
     return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
 
 
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_nothing_planted_survives_in_any_output(
     source, tmp_path, planted, scan_tree, scan_bytes, caplog, capfd, workers
 ):
@@ -227,17 +227,17 @@ deidentify(Request(source, out, key, Options(clean_pixels=False), workers=int(sy
 """
 
 
-@pytest.mark.parametrize("workers", ["1", "2"])
+@pytest.mark.parametrize("workers", ["1", pytest.param("2", marks=pytest.mark.slow)])
 def test_killed_anywhere_it_goes_on_to_the_same_files(tmp_path, real_file, plant_file, planted, scan_tree, workers):
     source, out = tmp_path / "raw", tmp_path / "out"
     source.mkdir()
     data = plant_file(real_file("MR_small.dcm"))
-    for n in range(60):
+    for n in range(24):
         (source / f"Filequist{n:02d}.dcm").write_bytes(data.replace(b"48151623.3", b"48151%03d.3" % n))
         (source / f"Filequist{n:02d}.txt").write_text(ENGLISH)
     command = [sys.executable, "-c", DRIVER, str(source), str(out), str(tmp_path / "k"), workers]
     kills = 0
-    for wanted in (3, 25, 70):
+    for wanted in (5, 30):
         process = subprocess.Popen(command, cwd=Path(__file__).parents[3], start_new_session=True)
         deadline = time.monotonic() + 60
         while process.poll() is None and time.monotonic() < deadline:
@@ -250,14 +250,14 @@ def test_killed_anywhere_it_goes_on_to_the_same_files(tmp_path, real_file, plant
         written = [p for p in out.rglob("*") if p.is_file()]
         assert scan_tree(out, planted) == {}  # also what was on the way when it was killed
         assert all(pydicom.dcmread(p).PatientIdentityRemoved == "YES" for p in written if p.suffix == ".dcm")
-    assert kills == 3
+    assert kills == 2
     deidentify(Request(source, out, tmp_path / "k", Options(clean_pixels=False)))
     deidentify(Request(source, tmp_path / "whole", tmp_path / "k", Options(clean_pixels=False)))
     once, whole = everything(out), everything(tmp_path / "whole")
     assert {n: d for n, d in once.items() if n != "deidentify.jsonl"} == {
         n: d for n, d in whole.items() if n != "deidentify.jsonl"
     }
-    assert len([n for n in once if n.endswith(".dcm")]) == 60 and not [n for n in once if n.endswith(".part")]
+    assert len([n for n in once if n.endswith(".dcm")]) == 24 and not [n for n in once if n.endswith(".part")]
 
 
 def test_a_damaged_file_costs_itself(source, tmp_path):

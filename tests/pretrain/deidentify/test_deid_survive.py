@@ -174,7 +174,15 @@ def errors_of(path: Path) -> set[str]:
 
 
 @pytest.mark.parametrize(
-    "name", ["CT_small.dcm", "MR_small.dcm", "RG1_UNCR.dcm", "693_J2KR.dcm", "US1_UNCR.dcm", "emri_small.dcm"]
+    "name",
+    [
+        "CT_small.dcm",
+        "MR_small.dcm",
+        pytest.param("RG1_UNCR.dcm", marks=pytest.mark.slow),
+        "693_J2KR.dcm",
+        "US1_UNCR.dcm",
+        "emri_small.dcm",
+    ],
 )
 def test_dciodvfy_finds_no_new_error(name, real_file, file_bytes, context, tmp_path):
     before = file_bytes(real_file(name))
