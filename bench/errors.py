@@ -15,9 +15,5 @@ class RunError(BenchError):
     """A run folder cannot be used: unfinished, damaged, or of another measurement."""
 
 
-class EndpointError(BenchError):
-    """The server cannot be measured: not reachable, refused the key, has no such model."""
-
-
 class MeasurementStopped(BenchError):
     """The server stopped answering. What was answered is kept; the same command goes on from there."""

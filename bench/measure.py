@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 from bench.arms import ARMS, Arm, shuffle_strata
-from bench.client import ChatClient, Patience
 from bench.errors import BenchError, RunError
 from bench.items import Asked, ItemSet, read_simulated
 from bench.journal import Journal, write_whole
@@ -26,6 +25,7 @@ from bench.pictures import ImageFormat, PictureStore
 from bench.records import RUN_FORMAT, Run, read_run, results_text
 from bench.runner import Ask, Outcome, Runner, Sampling, plan_asks
 from bench.scoring import SCORER_VERSION, majority_answers
+from vlm.chat_client import ChatClient, Patience
 
 log = logging.getLogger(__name__)
 
@@ -100,7 +100,7 @@ def measure(
         progress: called with (done, failed, all).
 
     Raises:
-        DataError, EndpointError, RunError, MeasurementStopped: see `bench.errors`.
+        DataError, RunError, MeasurementStopped: see `bench.errors`; EndpointError: `vlm.errors`.
     """
     if not settings.arms or not set(settings.arms) <= set(ARMS):
         raise BenchError(f"arms are {', '.join(ARMS)}; got: {', '.join(settings.arms) or 'none'}")

@@ -9,11 +9,11 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from bench.arms import ARMS, Arm, shuffled_pictures
-from bench.client import ChatClient, Reply
 from bench.errors import MeasurementStopped
 from bench.items import Item, Picture
 from bench.journal import Journal
 from bench.pictures import PictureStore, SentImage
+from vlm.chat_client import ChatClient, Reply
 
 log = logging.getLogger(__name__)
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from bench.client import Patience
 from bench.measure import MeasureSettings, measure
+from vlm.chat_client import Patience
 
 GATEWAY = """
 import sys

@@ -13,7 +13,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench.client import Patience
 from bench.errors import RunError
 from bench.measure import MeasureSettings, measure
 from bench.records import read_run
@@ -21,6 +20,7 @@ from bench.report import Section, load_summaries, write_report
 from bench.resampling import BalancedBootstrap
 from bench.summary import FLOOR_ARM, compare, summarise, summarise_finding
 from bench.tables import number, verdict
+from vlm.chat_client import Patience
 
 QUICK = Patience(attempts=3, first_pause_s=0.01, longest_pause_s=0.05, timeout_s=20)
 

@@ -11,11 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from bench.client import Patience
-from bench.errors import BenchError, DataError, EndpointError, MeasurementStopped, RunError
+from bench.errors import BenchError, DataError, MeasurementStopped, RunError
 from bench.measure import MeasureSettings, measure
 from bench.records import read_run
 from bench.scoring import balanced_accuracy
+from vlm.chat_client import Patience
+from vlm.errors import EndpointError
 
 QUICK = Patience(attempts=3, first_pause_s=0.01, longest_pause_s=0.05, timeout_s=20)
 
@@ -117,7 +118,7 @@ def test_png_rendered_here(films, serve, tmp_path):
 RESUMED = """
 import sys
 from pathlib import Path
-from bench.client import Patience
+from vlm.chat_client import Patience
 from bench.measure import MeasureSettings, measure
 measure(Path(sys.argv[1]), Path(sys.argv[2]), url=sys.argv[3], settings=MeasureSettings(concurrency=4),
         patience=Patience(attempts=2, first_pause_s=0.01, longest_pause_s=0.05))

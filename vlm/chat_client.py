@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from bench.errors import EndpointError
+from vlm.errors import EndpointError
 
 _RETRIED = frozenset({408, 409, 425, 429, 500, 502, 503, 504})
 
