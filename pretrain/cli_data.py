@@ -2,25 +2,15 @@
 
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 import pretrain.deidentify.cli
-
-if TYPE_CHECKING:
-    from pretrain.importing import Source
+from pretrain.formats import Format
 
 app = typer.Typer(no_args_is_help=True, help="Make, look at and check training data.")
 pretrain.deidentify.cli.register(app)
-
-
-class Format(StrEnum):
-    auto = "auto"
-    simulated = "simulated"
-    dicom = "dicom"
-    table = "table"
-    huggingface = "huggingface"
 
 
 class Mode(StrEnum):
@@ -80,6 +70,7 @@ def import_command(
     from rich.console import Console
 
     from pretrain.importing import Conversation, ImportOptions, import_source
+    from pretrain.importing.opening import open_source
 
     opened = open_source(
         source, format, _mapping(map or []), reports=reports, images=images, config=config, group=group,
@@ -119,66 +110,6 @@ def import_command(
             "dropped.jsonl in each folder lists dropped records by their place in the source; do not share it."
         )
     console.print(f"Next: medvlm data inspect {reports_of_splits[0].folder} --sheet sheet.html")
-
-
-def open_source(
-    path: str,
-    format: Format,
-    mapping: dict[str, str],
-    *,
-    reports: Path | None = None,
-    images: Path | None = None,
-    config: str | None = None,
-    group: bool = True,
-    licence: str | None = None,
-    name: str | None = None,
-    salt: str = "",
-    simulated: bool = False,
-) -> "Source":
-    """The source that a path names, guessed from what lies there when the format is auto.
-
-    Raises:
-        ImportSourceError: nothing is there, or it is not of that format.
-    """
-    from pretrain.importing import DicomFolder, HuggingFaceSource, SimulatedFolder, TableSource
-
-    kind = _guess(path) if format is Format.auto else format
-    if kind is Format.simulated:
-        return SimulatedFolder(path, name)
-    common = {"licence": licence or "unknown", "name": name, "salt": salt, "simulated": simulated}
-    if kind is Format.dicom:
-        return DicomFolder(path, reports, mapping, **common)
-    if kind is Format.table:
-        return TableSource(path, mapping, images=images, group=group, **common)
-    return HuggingFaceSource(path, mapping, config=config, group=group, **common)
-
-
-def _guess(path: str) -> Format:
-    from pretrain.importing import ImportSourceError
-
-    place = Path(path)
-    if place.is_file():
-        return Format.table
-    if place.is_dir():
-        if (place / "dataset_dict.json").is_file() or (place / "state.json").is_file():
-            return Format.huggingface
-        return Format.simulated if _is_simulated(place) else Format.dicom
-    if place.is_absolute() or path.count("/") > 1 or place.suffix:
-        raise ImportSourceError(f"there is no file or folder {path}")
-    return Format.huggingface
-
-
-def _is_simulated(folder: Path) -> bool:
-    import json
-
-    for table in sorted(folder.glob("*.jsonl")):
-        with table.open(encoding="utf-8") as lines:
-            try:
-                row = json.loads(next(lines, "null"))
-            except ValueError:
-                return False
-        return isinstance(row, dict) and {"patient", "study", "images", "truth"} <= set(row)
-    return False
 
 
 def _mapping(pairs: list[str]) -> dict[str, str]:
