@@ -1,4 +1,4 @@
-"""Texts as strings of one character a word, fast: what the tagger's automaton reads.
+"""Texts as arrays of one number a word, fast: what the tagger searches in.
 
 The scan is compiled (numba) and looks a word up by a hash of its spelling (FNV-1a, 64 bits); a spelling that it has
 not met is put into its normal form once and remembered. ``TOKEN`` says the same in one regular expression, for names
@@ -20,17 +20,10 @@ TOKEN = re.compile(
 )
 ENDS = ".;:!?。；！？\n"
 SEPARATOR = "\x1e"  # between the texts of a batch; white space within a text
-UNKNOWN, END = 1, 2  # characters of a word that no name holds, and of an end
-_FIRST = 0x100  # characters below stand for no word
-_SURROGATES = range(0xD800, 0xE000)
+UNKNOWN, END = 1, 2  # numbers of a word that no name holds, and of an end
+FIRST = 3  # numbers below stand for no word
 
 _OTHER, _DIGIT, _ASCII, _LETTER, _CHINESE, _STOP, _FULL_STOP, _SPACE, _NEWLINE, _SEPARATE = range(10)
-
-
-def character(number: int) -> int:
-    """The code point of word ``number``; surrogates are jumped over."""
-    code = _FIRST + number
-    return code if code < _SURROGATES.start else code + len(_SURROGATES)
 
 
 def _classes() -> np.ndarray:
@@ -155,7 +148,7 @@ def _points(text: str) -> np.ndarray:
 
 
 class WordCoder:
-    """Words of texts in characters. ``words`` are normal forms with their code points, ``exact`` spellings that stand
+    """Words of texts as numbers. ``words`` are normal forms with their numbers, ``exact`` spellings that stand
     for themselves (abbreviations). Spellings are remembered up to ``most``, then the memory starts anew."""
 
     def __init__(self, words: Mapping[str, int], exact: Mapping[str, int], most: int = 1_000_000):
@@ -167,13 +160,13 @@ class WordCoder:
         self._keys, self._values, self.known = np.zeros(slots, np.uint64), np.zeros(slots, np.uint32), 0
 
     def code(self, form: str) -> int:
-        """The code point of one spelling."""
+        """The number of one spelling."""
         if form in self._exact:
             return self._exact[form]
         return self._words.get(normal_word(form), UNKNOWN)
 
-    def __call__(self, text: str) -> tuple[str, np.ndarray, np.ndarray]:
-        """One character a token, and where each token begins and ends in the text (T, T)."""
+    def __call__(self, text: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """One number a token, and where each token begins and ends in the text: (T,), (T,), (T,)."""
         points = _points(text)
         starts, ends = np.empty(len(points), np.int32), np.empty(len(points), np.int32)
         codes, unknown = np.empty(len(points), np.uint32), np.empty(len(points), np.int32)
@@ -186,7 +179,7 @@ class WordCoder:
             codes[token] = learnt[form]
         for form, code in learnt.items():
             self._learn(form, code)
-        return codes[:count].tobytes().decode("utf-32-le"), starts[:count], ends[:count]
+        return codes[:count], starts[:count], ends[:count]
 
     def _learn(self, form: str, code: int) -> None:
         if self.known >= self._most:

@@ -242,9 +242,9 @@ class _SplitImport:
             messages=self.options.conversation.messages(study),
             images=images,
             provenance=SampleProvenance(
-                source=self.source.name,
+                source=study.source or self.source.name,
                 licence=study.licence or self.source.licence,
-                simulated=self.source.simulated,
+                simulated=study.simulated or self.source.simulated,
                 patient=study.patient,
                 study=study.study,
                 image_sha256=tuple(image.meta["provenance"]["sha256"] for image in images),

@@ -51,6 +51,8 @@ class Study:
         split: of the source's own making, "" for none.
         entities: ids of what the text is about.
         extra: kept with the sample, JSON only.
+        source: name of the data set that it comes from, where a source joins several; "" for the source's own.
+        simulated: made by a simulator, where a source joins what is with what is not.
     """
 
     key: str
@@ -66,6 +68,8 @@ class Study:
     entities: tuple[str, ...] = ()
     licence: str = ""
     extra: dict[str, Any] = field(default_factory=dict)
+    source: str = ""
+    simulated: bool = False
 
 
 @dataclass(frozen=True)

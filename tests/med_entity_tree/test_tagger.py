@@ -1,10 +1,12 @@
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from med_entity_tree.coding import ENDS, TOKEN, WordCoder
+from med_entity_tree.coding import END, ENDS, TOKEN, WordCoder
 from med_entity_tree.names import normal_word
 from med_entity_tree.tagger import Patterns, Tagger, patterns_of
+from med_entity_tree.trie import PhraseTrie
 
 
 @pytest.fixture(scope="module")
@@ -140,7 +142,7 @@ def test_the_compiled_scan_sees_the_tokens_of_the_regular_expression(text):
     codes, starts, ends = coder(text)
     expected = [match.span() for match in TOKEN.finditer(text)]
     assert list(zip(starts.tolist(), ends.tolist(), strict=True)) == expected
-    assert [code == "\x02" for code in codes] == [text[a] in ENDS for a, _ in expected]
+    assert [code == END for code in codes.tolist()] == [text[a] in ENDS for a, _ in expected]
 
 
 @given(st.lists(st.text(alphabet="abc", min_size=1, max_size=4), max_size=200))
@@ -150,4 +152,27 @@ def test_a_spelling_keeps_its_character_while_the_table_grows(spellings):
     coder._forget(4)
     for _ in range(2):
         codes, *_ = coder(" ".join(spellings))
-        assert [ord(code) for code in codes] == [words.get(normal_word(word), 1) for word in spellings]
+        assert codes.tolist() == [words.get(normal_word(word), 1) for word in spellings]
+
+
+def longest_by_trying(phrases, codes):
+    """Leftmost-longest, by comparing every phrase at every place."""
+    found, at = [], 0
+    while at < len(codes):
+        fits = [n for n, p in enumerate(phrases) if codes[at : at + len(p)] == p]
+        if fits:
+            best = max(fits, key=lambda n: (len(phrases[n]), -n))
+            found.append((at, at + len(phrases[best]), best))
+            at += len(phrases[best])
+        else:
+            at += 1
+    return found
+
+
+@settings(max_examples=500)
+@given(
+    st.lists(st.lists(st.integers(0, 4), min_size=1, max_size=4), max_size=30), st.lists(st.integers(0, 5), max_size=60)
+)
+def test_the_trie_finds_what_comparing_every_phrase_finds(phrases, codes):
+    found = PhraseTrie(phrases, 6).find(np.array(codes, np.uint32))
+    assert list(zip(*(column.tolist() for column in found), strict=True)) == longest_by_trying(phrases, codes)
