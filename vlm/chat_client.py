@@ -23,6 +23,7 @@ class Reply:
     top_logprobs: Mapping[str, float] | None = None
     error: str | None = None
     server_gone: bool = False  # no connection, or only overload and server errors: worth asking again later
+    status: int | None = None  # of HTTP, of the last answer
 
     @property
     def answered(self) -> bool:
@@ -133,14 +134,15 @@ class ChatClient:
 
     async def ask(self, body: Mapping[str, Any]) -> Reply:
         """Send one chat request; errors become a `Reply` that says so, after the retries."""
-        problem, gone = "", True
+        problem, gone, status = "", True, None
         for attempt in range(1, self.patience.attempts + 1):
             asked_s = None
             try:
                 response = await self._http.post(f"{self.url}/chat/completions", json=body)
             except httpx.HTTPError as error:
-                problem, gone = type(error).__name__, True
+                problem, gone, status = type(error).__name__, True, None
             else:
+                status = response.status_code
                 if response.status_code == 200:
                     reply = self._read(response)
                     if reply is not None:
@@ -149,11 +151,12 @@ class ChatClient:
                 else:
                     problem, gone = _message_of(response), response.status_code in _RETRIED
                     if not gone:
-                        return Reply(None, error=problem)
+                        return Reply(None, error=problem, status=status)
                     asked_s = _retry_after(response)
             if attempt < self.patience.attempts:
                 await asyncio.sleep(self.patience.pause(attempt, asked_s))
-        return Reply(None, error=f"{problem} (after {self.patience.attempts} attempts)", server_gone=gone)
+        problem = f"{problem} (after {self.patience.attempts} attempts)"
+        return Reply(None, error=problem, server_gone=gone, status=status)
 
     @staticmethod
     def _read(response: httpx.Response) -> Reply | None:
