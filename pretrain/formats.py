@@ -9,3 +9,5 @@ class Format(StrEnum):
     dicom = "dicom"
     table = "table"
     huggingface = "huggingface"
+    pubmed = "pubmed"
+    pages = "pages"

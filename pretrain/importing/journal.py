@@ -132,6 +132,8 @@ class Journal:
     def _reopen_dropped(self):
         """The list of dropped records, without those that will be met again."""
         path = self.folder / DROPPED
+        if self.finished:
+            return path.open("a", encoding="utf-8")
         kept = []
         if path.is_file():
             for line in path.read_text(encoding="utf-8").splitlines():

@@ -1,12 +1,15 @@
-"""Which source a path names: a folder of the simulator or of images, a table, a Hugging Face data set."""
+"""Which source a path names: simulated studies, image files, a table, articles, pages, a Hugging Face data set."""
 
 import json
 from pathlib import Path
 
 from pretrain.formats import Format
 from pretrain.importing.dicom_folder import DicomFolder
+from pretrain.importing.documents import DEFAULT_PASSAGES, Passages, guess_documents
 from pretrain.importing.errors import ImportSourceError
 from pretrain.importing.huggingface import HuggingFaceSource
+from pretrain.importing.pages import PageFolder
+from pretrain.importing.pubmed import PubMedSource
 from pretrain.importing.simulated import SimulatedFolder
 from pretrain.importing.study import Source
 from pretrain.importing.tables import TableSource
@@ -25,8 +28,11 @@ def open_source(
     name: str | None = None,
     salt: str = "",
     simulated: bool = False,
+    passage: int | None = None,
 ) -> Source:
     """The source that a path names, guessed from what lies there when the format is auto.
+
+    ``passage`` is the length in characters to which articles and pages are cut; the rest are options of their sources.
 
     Raises:
         ImportSourceError: nothing is there, or it is not of that format.
@@ -37,6 +43,9 @@ def open_source(
     common = {"licence": licence or "unknown", "name": name, "salt": salt, "simulated": simulated}
     if kind is Format.dicom:
         return DicomFolder(path, reports, mapping, **common)
+    if kind in (Format.pubmed, Format.pages):
+        documents = PubMedSource if kind is Format.pubmed else PageFolder
+        return documents(path, passages=Passages(passage) if passage else DEFAULT_PASSAGES, **common)
     if kind is Format.table:
         return TableSource(path, mapping, images=images, group=group, **common)
     return HuggingFaceSource(path, mapping, config=config, group=group, **common)
@@ -44,6 +53,9 @@ def open_source(
 
 def _guess(path: str) -> Format:
     place = Path(path)
+    documents = guess_documents(place)
+    if documents:
+        return Format(documents)
     if place.is_file():
         return Format.table
     if place.is_dir():
