@@ -8,13 +8,27 @@ from pydicom.dataset import Dataset
 from pretrain.deidentify.vocabulary import keep_clinical
 
 CODE_WORDS = frozenset(["CodeValue", "LongCodeValue", "URNCodeValue", "CodeMeaning"])
+LOCAL_SCHEME = "99LOCAL"
 # Coding schemes whose codes are published, so that none can be about a person (PS3.16 section 8).
 _PUBLIC = frozenset(
     "DCM SCT SRT SNM3 99SDM LN UCUM RADLEX FMA UMLS I10 I9C NCIT NCDR BI RXNORM ICD10 ICD-10 ICD-10-CM UBERON MDC "
     "RADELEMENT ISO3166_1 RFC5646 ACR IBSI MSH NEU BARI PUBCHEM_CID".split()
 )
 _SNOMED_RT = frozenset(["SRT", "SNM3", "99SDM"])
-_LOOKS_LIKE_A_CODE = re.compile(r"(?=.*\d)[A-Za-z0-9][A-Za-z0-9.:_-]{0,15}\Z")
+# What a code looks like; a hospital number under the name of a public scheme does not. SCT: PS3.16 8, concepts have
+# the partition 00 or 10 in front of their check digit.
+_SHAPES = {
+    "DCM": r"\d{6}",
+    "SCT": r"[1-9]\d{2,14}[01]0\d",
+    "SRT": r"[A-Z]\d?-[0-9A-F]{4,6}",
+    "LN": r"\d{1,5}-\d",
+    "RADLEX": r"RID\d{1,6}",
+    "UMLS": r"C\d{7}",
+    "NCIT": r"C\d{3,6}",
+    "FMA": r"\d{2,6}",
+    "UCUM": r"[^\s]{0,6}\d?[^\s\d]{0,8}",
+}
+_OTHER_SHAPE = r"(?=.*\d)[A-Za-z]{0,5}[.:_-]?\d{0,6}(?:[.:_-][A-Za-z0-9]{1,5}){0,2}"
 
 
 @lru_cache
@@ -55,7 +69,13 @@ def is_published(item: Dataset) -> bool:
     """True for a code that the standard lists, and for one of a published scheme that has the form of a code."""
     if meaning_of(item) is not None:
         return True
-    return scheme_of(item) in _PUBLIC and bool(_LOOKS_LIKE_A_CODE.match(value_of(item)))
+    shape = _SHAPES.get(scheme_of(item), _OTHER_SHAPE)
+    return is_public(item) and bool(re.fullmatch(shape, value_of(item)))
+
+
+def is_public(item: Dataset) -> bool:
+    """True for a coding scheme that is published; the name of another one may be a hospital's."""
+    return scheme_of(item) in _PUBLIC
 
 
 def clean_meaning(item: Dataset) -> str:

@@ -10,12 +10,13 @@ from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
 from pydicom.sequence import Sequence
 
-from pretrain.deidentify.codes import CODE_WORDS, clean_meaning, is_published
+from pretrain.deidentify.codes import CODE_WORDS, LOCAL_SCHEME, clean_meaning, is_public, is_published
 from pretrain.deidentify.dates import is_tm, shift_da, shift_dt
 from pretrain.deidentify.errors import UnreadableError
-from pretrain.deidentify.identity import element_of, fold, keeps_uid, name_parts, values_of
+from pretrain.deidentify.identity import TECHNICAL_WORDS, element_of, fold, keeps_uid, name_parts, values_of
 from pretrain.deidentify.keys import Keys
 from pretrain.deidentify.known import Patient
+from pretrain.deidentify.lookup import kept_bytes
 from pretrain.deidentify.options import Dates, Options
 from pretrain.deidentify.profile import Action, Profile
 from pretrain.deidentify.text import TextCleaner
@@ -25,7 +26,9 @@ MAX_DEPTH = 40
 REMOVED = "REMOVED"
 _PIXELS = frozenset([0x7FE00008, 0x7FE00009, 0x7FE00010, 0x7FE00001, 0x7FE00002, 0x7FE00003])
 _NUMBER = re.compile(r"\s*[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?\s*\Z")
-_CODE_STRING = re.compile(r"[A-Za-z0-9 _./+-]{0,16}\Z")
+_CODE_STRING = re.compile(
+    r"(?!.*\d[ ./-]?\d[ ./-]?\d[ ./-]?\d[ ./-]?\d)[A-Za-z0-9 _./+-]{0,16}\Z"
+)  # no number of somebody
 # Concepts of PS3.16 (scheme DCM) whose TEXT says who or which: person and device observers, procedure, subject.
 _IDENTITY_CONCEPTS = frozenset(
     "121008 121009 121010 121013 121016 121017 121020 121021 121022 121029 121030 121036 113870 113871 113872 113877 "
@@ -100,6 +103,10 @@ def _by_profile(element: DataElement, ds: Dataset, work: Work, depth: int) -> An
         return _new(element, Sequence(items))
     if action is Action.EMPTY or not _filled(element):
         return _new(element, Sequence() if element.VR == "SQ" else "" if _is_text(element.VR) else None)
+    if action is Action.BYTES:
+        data = element.value if isinstance(element.value, bytes) else None
+        kept = kept_bytes(element.keyword, data, ds) if data is not None else None
+        return _GONE if kept is None else _new(element, kept)
     return _ACTIONS[action](element, work)
 
 
@@ -129,8 +136,18 @@ def _many(element: DataElement, values: list[str]) -> DataElement:
 def _keep(element: DataElement, work: Work) -> Any:
     if not _is_text(element.VR):
         return _new(element, element.value)
-    kept = [v for v in values_of(element) if not work.cleaner.names_known(v, work.patient)]
-    return _many(element, kept)
+    names_somebody = _identifies if element.keyword in TECHNICAL_WORDS else _names_known
+    return _many(element, [v for v in values_of(element) if not names_somebody(v, work)])
+
+
+def _names_known(value: str, work: Work) -> bool:
+    return work.cleaner.names_known(value, work.patient)
+
+
+def _identifies(value: str, work: Work) -> bool:
+    """True for a text that names somebody who is known, or in which the rules for reports find a person."""
+    spans = work.cleaner.find(value, work.patient)
+    return work.cleaner.names_known(value, work.patient) or any(s.kind in ("name", "email", "phone") for s in spans)
 
 
 def _keep_number(element: DataElement, work: Work) -> Any:
@@ -151,7 +168,7 @@ def _keep_code_string(element: DataElement, work: Work) -> Any:
     raw = element.value if isinstance(element.value, (list, MultiValue)) else [element.value]
     values = [str(v).strip("\0 ") for v in raw]
     kept = [v if _CODE_STRING.match(v) and not work.cleaner.names_known(v, work.patient) else "" for v in values]
-    if not any(kept):
+    if not any(kept) or (element.VR != "CS" and any(" " in v for v in kept)):  # other VRs hold sentences as well
         return _GONE
     return _many(element, kept)  # places are kept: value 1 of Image Type stays value 1
 
@@ -239,6 +256,8 @@ _ACTIONS = {
 
 def _code(element: DataElement, ds: Dataset, work: Work) -> Any:
     """Parts of a code sequence item: published codes stay, local ones become keyed ones with their clinical words."""
+    if element.keyword == "CodingSchemeDesignator":
+        return _new(element, element.value if is_public(ds) else LOCAL_SCHEME)
     if element.keyword not in CODE_WORDS:
         return None
     if element.keyword == "CodeMeaning":

@@ -16,6 +16,12 @@ _WEEKDAY = r"(?:(?:mon|tues?|wed(?:nes)?|thurs?|fri|satur|sat|sun)(?:day)?\.?,?\
 _YEAR = r"(?:1[89]|20)\d\d"
 _DAY = r"(?:0?[1-9]|[12]\d|3[01])"
 _MON = r"(?:0?[1-9]|1[0-2])"
+_FOREIGN = (
+    r"(?:janvier|f[ée]vrier|mars|avril|mai|juin|juillet|ao[ûu]t|septembre|octobre|novembre|d[ée]cembre|januar|februar|m[äa]rz|juni|juli|oktober"
+    r"|dezember|enero|febrero|marzo|abril|mayo|junio|julio|agosto|sep?tiembre|octubre|noviembre|diciembre|gennaio|febbraio|aprile|maggio|giugno"
+    r"|luglio|settembre|ottobre|dicembre|januari|februari|maart|mei|augustus|janeiro|fevereiro|março|maio|junho|julho|setembro|outubro"
+    r"|novembro|dezembro)"
+)
 _START, _END = r"(?<![\w./-])", r"(?![\w]|[./-]\d)"
 _FROM, _TO = r"(?<![\w./])", r"(?![\w]|[./]\d)"  # beside a slash or dot form a hyphen may lead to another date
 # Words after which a day and month without a year, or a year alone, are a date and not a fraction or an amount.
@@ -91,7 +97,7 @@ def _compact(match: re.Match[str], _order: DateOrder) -> FoundDate | None:
 def _numeric_two(match: re.Match[str], order: DateOrder) -> FoundDate | None:
     a, b, y, sep = match["a"], match["b"], match["y"], match["sep"]
     first, second = int(a), int(b)
-    day_first = sep == "." or first > 12 or (order is DateOrder.dmy and second <= 12)
+    day_first = sep.strip() == "." or first > 12 or (order is DateOrder.dmy and second <= 12)
     day = _make(_year(y), *((second, first) if day_first else (first, second)))
 
     def write(t: date) -> str:
@@ -152,6 +158,26 @@ def _no_year(match: re.Match[str], _order: DateOrder) -> FoundDate | None:
     return FoundDate(*match.span("date"), None, None)
 
 
+def _month_and_year(match: re.Match[str], _order: DateOrder) -> FoundDate | None:
+    """03/2021 and 2021-03, which move as the middle of the month does."""
+    y, m = match["y"], match["m"]
+    day = _make(int(y), int(m), 15)
+    y_at, m_at, start = match.start("y"), match.start("m"), match.start()
+
+    def write(t: date) -> str:
+        text = match.group()
+        for at, old, new in sorted(((y_at, y, str(t.year)), (m_at, m, _pad(t.month, m))), reverse=True):
+            text = text[: at - start] + new + text[at - start + len(old) :]
+        return text
+
+    return _found(match, day, write)
+
+
+def _removed(match: re.Match[str], _order: DateOrder) -> FoundDate | None:
+    """A date in a calendar or language in which it is not written again here."""
+    return FoundDate(*match.span(), None, None)
+
+
 def _year_alone(match: re.Match[str], _order: DateOrder) -> FoundDate | None:
     return _found(match, _make(int(match["date"]), 7, 1), lambda t: str(t.year))
 
@@ -178,6 +204,10 @@ def _compile(pattern: str) -> re.Pattern[str]:
 
 _Reader = Callable[[re.Match[str], DateOrder], FoundDate | None]
 _READERS: tuple[tuple[re.Pattern[str], _Reader], ...] = (
+    (_compile(r"(?:令和|平成|昭和|大正|民國|民国)\s*(?:\d{1,3}|元)\s*年(?:\s*\d{1,2}\s*月(?:\s*\d{1,2}\s*日)?)?|(?<!\w)[RHS]\d{1,2}\.\d{1,2}\.\d{1,2}(?![\w.])"), _removed),
+    (_compile(rf"(?<!\d){_YEAR}\s*년(?:\s*{_MON}\s*월(?:\s*{_DAY}\s*일)?)?|(?<!\d){_MON}\s*월\s*{_DAY}\s*일"), _removed),
+    (_compile(rf"(?<!\w){_DAY}(?:\.|er|º|°)?\s+(?:de\s+|di\s+)?{_FOREIGN}\b(?:\.?\s+(?:del?\s+)?(?:{_YEAR}|['’]?\d\d)\b)?|\b{_FOREIGN}\s+(?:de\s+)?{_YEAR}\b"), _removed),
+    (_compile(rf"(?<![\w/-]){_DAY}\s?[./-]\s?(?:I{{1,3}}|I?V|VI{{1,3}}|I?X|XI{{1,2}})\s?[./-]\s?{_YEAR}\b"), _removed),
     (_compile(rf"(?P<y>{_YEAR}|(?<!\d)\d\d)\s*年\s*(?P<m>{_MON})\s*月\s*(?P<d>{_DAY})\s*(?P<tail>[日号])"), _chinese),
     (_compile(rf"(?P<y>{_YEAR}|(?<!\d)\d\d)\s*年\s*(?P<m>{_MON})\s*月(?!\s*\d+\s*[日号])"), _chinese),
     (_compile(rf"(?<!\d)(?P<date>{_MON}\s*月\s*{_DAY}\s*[日号])"), _no_year),
@@ -187,14 +217,19 @@ _READERS: tuple[tuple[re.Pattern[str], _Reader], ...] = (
     (_compile(rf"{_FROM}(?P<date>(?P<y>{_YEAR})(?P<sep>[/.])(?P<m>{_MON})(?P=sep)(?P<d>{_DAY}))(?=T\d|{_TO})"), _numeric_ymd),
     (_compile(rf"{_START}(?P<date>(?P<a>\d\d?)(?P<sep>-)(?P<b>\d\d?)-(?P<y>{_YEAR}|\d\d)){_END}"), _numeric_two),
     (_compile(rf"{_FROM}(?P<date>(?P<a>\d\d?)(?P<sep>[/.])(?P<b>\d\d?)(?P=sep)(?P<y>{_YEAR}|\d\d)){_TO}"), _numeric_two),
-    (_compile(r"(?<![\w.])(?P<date>(?P<y>(?:19|20)\d\d)(?P<m>0[1-9]|1[0-2])(?P<d>0[1-9]|[12]\d|3[01]))(?![\w.]*\d)"), _compact),
-    (_compile(rf"\b{_WEEKDAY}(?P<date>(?P<month>{_MONTH})\b\.?\s+(?P<d>{_DAY})(?P<nth>{_ORDINAL})(?:,\s*|\s+)(?P<y>{_YEAR}|['’]\d\d))\b"), _written),
+    (_compile(rf"(?<![\w./-])(?P<date>(?P<a>\d\d?)(?P<sep> ?[/.-] )(?P<b>\d\d?)(?P=sep)(?P<y>{_YEAR}))(?![\w/-]|\.\d)"), _numeric_two),
+    (_compile(r"(?<![\w./-])(?P<date>(?P<y>(?:19|20)\d\d)(?P<sep>[ _]| ?[/.-] )(?P<m>0[1-9]|1[0-2])(?P=sep)(?P<d>0[1-9]|[12]\d|3[01]))(?![\w/-]|\.\d)"), _numeric_ymd),
+    (_compile(r"(?<![\w.])(?P<date>(?P<y>(?:19|20)\d\d)(?P<m>0[1-9]|1[0-2])(?P<d>0[1-9]|[12]\d|3[01]))(?=T\d|(?![\w.]*\d))"), _compact),
+    (_compile(rf"(?<![\w./-])(?P<m>{_MON})\s?[/-]\s?(?P<y>(?:19|20)\d\d)(?![\w/-]|\.\d)"), _month_and_year),
+    (_compile(r"(?<![\w./-])(?<!TE )(?<!TE: )(?<!TE=)(?P<y>(?:19|20)\d\d)[/-](?P<m>0[1-9]|1[0-2])(?![\w/-]|\.\d)"), _month_and_year),
+    (_compile(rf"\b{_WEEKDAY}(?P<date>(?P<month>{_MONTH})\b\.?[\s/-]+(?P<d>{_DAY})(?P<nth>{_ORDINAL})(?:,\s*|\s+|[/-])(?P<y>{_YEAR}|['’]\d\d))\b"), _written),
+    (_compile(rf"\b(?P<date>(?P<y>{_YEAR})[\s/-](?P<month>{_MONTH})\b\.?[\s/-](?P<d>{_DAY}))\b"), _written),
     (_compile(rf"\b{_WEEKDAY}(?P<date>(?P<d>{_DAY})(?P<nth>{_ORDINAL})(?:\s+of\s+|[\s-]*)(?P<month>{_MONTH})\b\.?(?:,\s*|[\s-]*)(?P<y>{_YEAR}|(?<=-)\d\d))\b"), _written),
     (_compile(rf"\b(?P<date>(?P<d>{_DAY})(?P<month>{_MONTH})(?P<y>{_YEAR}|\d\d))\b"), _written),
-    (_compile(rf"\b(?P<date>(?P<month>{_MONTH})\b\.?(?:,\s*|\s+|\s+of\s+)(?P<y>{_YEAR}))\b"), _written),
+    (_compile(rf"\b(?P<date>(?P<month>{_MONTH})\b\.?(?:,\s*|\s+|\s+of\s+|[/-])(?P<y>{_YEAR}|['’]\d\d))\b"), _written),
     (_compile(rf"\b{_WEEKDAY}(?P<date>(?P<month>{_MONTH})\b\.?\s+(?P<d>{_DAY}){_ORDINAL})(?![\w/])"), _written),
     (_compile(rf"\b{_WEEKDAY}(?P<date>(?P<d>{_DAY}){_ORDINAL}\s+(?:of\s+)?(?P<month>{_MONTH}))\b"), _written),
-    (_compile(rf"{_BEFORE}(?P<date>{_MON}[/-]{_DAY}){_END}(?!\s*(?:mm|cm|m\b|ml|strength|%|of\b|murmur|[x×]))"), _no_year),
+    (_compile(rf"{_BEFORE}(?P<date>{_MON}[/-]{_DAY}){_END}(?!\s*(?:mm|cm|m\b|ml|strength|%|of\b|murmur|[x×]|(?:more\s+)?(?:weeks?|wks?|days?|months?|years?|hours?|hrs?|minutes?|min|views?|images?|cases?|cm)\b))"), _no_year),
     (_compile(rf"{_BEFORE}(?P<date>{_YEAR})(?![\w/-]|\.\d|\s*(?:mm|cm|ml|cc|mg|g|hu|ms|images?)\b)"), _year_alone),
 )  # fmt: skip
 

@@ -17,6 +17,10 @@ class SettingsError(DeidentifyError):
     """Options that contradict each other, or a folder begun with other ones."""
 
 
+class StorageError(DeidentifyError):
+    """The output cannot be written: no space, no permission, a broken disk."""
+
+
 class RefusedError(DeidentifyError):
     """One file is not written. The run goes on and counts the code.
 

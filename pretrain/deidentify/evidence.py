@@ -8,7 +8,7 @@ from datetime import date
 from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
 
-from pretrain.deidentify.codes import CODE_WORDS, is_published, meaning_of
+from pretrain.deidentify.codes import CODE_WORDS, is_public, is_published, meaning_of
 from pretrain.deidentify.dates import find_dates, move, read_da, read_dt
 from pretrain.deidentify.identity import (
     CONTACT_WORDS,
@@ -20,6 +20,7 @@ from pretrain.deidentify.identity import (
     fold,
     keeps_uid,
     name_parts,
+    plain_text,
     readings,
     values_of,
     walk,
@@ -72,6 +73,9 @@ def _technical(ds: Dataset, options: Options) -> set[str]:
         word, vr = element.keyword, element.VR
         stays = (
             word in TECHNICAL_WORDS
+            or word in ("RescaleType", "ModalityLUTType")
+            or (word == "CodingSchemeDesignator" and is_public(item))
+            or (word == "EthnicGroup" and options.keep_patient_characteristics)
             or vr == "CS"
             or (word in CODE_WORDS and _is_listed(word, item, element))
             or (options.keep_device and word in DEVICE_WORDS)
@@ -195,7 +199,7 @@ def of_patient(patient: Patient) -> set[Identifier]:
 
 def of_text(text: str, patient: Patient | None, finder: TextCleaner) -> set[Identifier]:
     """What the rules find in a free text. The finder has all kinds on, whatever the cleaner had."""
-    found = set()
+    found, text = set(), plain_text(text)
     for span in finder.find(text, patient):
         value = text[span.start : span.end].strip(" ,.;:")
         if span.kind in _FROM_FINDER and len(value) > 1:

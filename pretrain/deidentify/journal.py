@@ -4,6 +4,7 @@
 named by a keyed hash of its path, size and time of change, so the journal says nothing to one without the key.
 """
 
+import contextlib
 import fcntl
 import json
 import os
@@ -11,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pretrain.deidentify.errors import SettingsError
+from pretrain.deidentify.errors import SettingsError, StorageError
 
 JOURNAL = "deidentify.jsonl"
 PART = ".part"
@@ -44,7 +45,7 @@ class Journal:
         except SettingsError:
             self._lock.close()
             raise
-        self._file = (folder / JOURNAL).open("a", encoding="utf-8")
+        self._file = (folder / JOURNAL).open("ab", buffering=0)
 
     def __enter__(self) -> "Journal":
         return self
@@ -69,14 +70,23 @@ class Journal:
         return path.is_file() and path.stat().st_size == line["bytes"]
 
     def _append(self, line: Mapping[str, Any]) -> None:
-        self._file.write(json.dumps(line) + "\n")
-        self._file.flush()
-        os.fsync(self._file.fileno())
+        """One write of a whole line: what a full disk or a crash cuts off has no line end, and is not read."""
+        raw = (json.dumps(line) + "\n").encode()
+        failure = None
+        try:
+            if self._file.write(raw) != len(raw):
+                failure = "No space left on device"
+            os.fsync(self._file.fileno())
+        except OSError as error:
+            failure = error.strerror
+        if failure:
+            raise StorageError(_cannot_write(self.folder, failure))
 
     def _load(self, overwrite: bool) -> None:
         path = self.folder / JOURNAL
-        for part in self.folder.rglob(f"*{PART}"):
-            part.unlink()
+        if path.is_file() or (self.folder / (JOURNAL + PART)).is_file():  # else the folder is somebody else's
+            for part in self.folder.rglob(f"*{PART}"):
+                part.unlink()
         if overwrite and path.is_file():
             self._forget(path)
         if not path.is_file():
@@ -85,7 +95,7 @@ class Journal:
                 raise SettingsError(
                     f"{self.folder} holds files that no run of this command left: choose an empty folder for --out"
                 )
-            path.write_text(json.dumps({"settings": self.settings}) + "\n", encoding="utf-8")
+            write_file(path, (json.dumps({"settings": self.settings}) + "\n").encode())
             return
         lines, whole = _lines(path)
         if not lines or lines[0].get("settings") != self.settings:
@@ -93,7 +103,7 @@ class Journal:
                 f"{self.folder} was begun with another key or other options ({_changed(lines, self.settings)}): "
                 "go on with those, choose another --out, or give --overwrite"
             )
-        path.write_text(whole, encoding="utf-8")  # without a last line that a crash cut off
+        os.truncate(path, whole)  # without a last line that a crash cut off
         for line in lines[1:]:
             self.done[line.pop("job")] = line
 
@@ -109,10 +119,15 @@ class Journal:
                 folder.rmdir()
 
 
-def _lines(path: Path) -> tuple[list[dict[str, Any]], str]:
-    content = path.read_text(encoding="utf-8")
-    whole = content[: content.rfind("\n") + 1]
-    return [json.loads(line) for line in whole.splitlines()], whole
+def _lines(path: Path) -> tuple[list[dict[str, Any]], int]:
+    """The whole lines, and how many bytes they are."""
+    content = path.read_bytes()
+    whole = content[: content.rfind(b"\n") + 1]
+    return [json.loads(line) for line in whole.splitlines()], len(whole)
+
+
+def _cannot_write(folder: Path, reason: str | None) -> str:
+    return f"{folder} cannot be written to ({reason}): what is there is whole; make room and run the same command again"
 
 
 def _changed(lines: list[dict[str, Any]], settings: Mapping[str, Any]) -> str:
@@ -122,11 +137,23 @@ def _changed(lines: list[dict[str, Any]], settings: Mapping[str, Any]) -> str:
 
 
 def write_file(path: Path, data: bytes) -> None:
-    """Write a whole file or none: what lies under the name is complete and on the disk."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Write a whole file or none: what lies under the name is complete and on the disk.
+
+    Raises:
+        StorageError: it cannot be written; nothing of it is left.
+    """
     part = path.with_name(path.name + PART)
-    with part.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(part, path)
+    failure = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with part.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(part, path)
+    except OSError as error:
+        failure = error.strerror
+        with contextlib.suppress(OSError):
+            part.unlink(missing_ok=True)
+    if failure:
+        raise StorageError(_cannot_write(path.parent, failure))

@@ -6,6 +6,7 @@ key nothing can be looked up, not even by trying all hospital numbers.
 """
 
 import base64
+import contextlib
 import hashlib
 import hmac
 import json
@@ -93,13 +94,16 @@ def open_key(path: Path, *, output: Path, source: Path) -> Keys:
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         record = {"kind": _KIND, "version": 1, "key": secrets.token_hex(32)}
+        whole = path.with_name(f"{path.name}.{os.getpid()}.new")  # a key file that is cut off would lock everybody out
         try:
-            with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+            with os.fdopen(os.open(whole, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
                 json.dump(record, file)
                 file.flush()
                 os.fsync(file.fileno())
-        except FileExistsError:  # another run made it in this moment
-            pass
+            with contextlib.suppress(FileExistsError):  # another run made it in this moment
+                os.link(whole, path)
+        finally:
+            whole.unlink(missing_ok=True)
     check_private(path)
     return load_key(path)
 
@@ -162,7 +166,7 @@ class MappingFile:
         self.path = path
         self._cipher = AESGCM(keys.derive("mapping"))
         self._known: set[tuple[str, str]] = set()
-        if path.exists():
+        if path.exists() and path.stat().st_size:
             check_private(path)
             content = path.read_bytes()
             os.truncate(path, content.rfind(b"\n") + 1)  # a line that was cut off by a crash

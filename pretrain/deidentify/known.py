@@ -1,7 +1,7 @@
 """Everything that a source says about its people, gathered before the first file is written."""
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import date
 
@@ -14,13 +14,17 @@ from pretrain.deidentify.identity import (
     ID_WORDS,
     PATIENT_NAME_WORDS,
     PLACE_WORDS,
+    has_han,
+    is_telling,
+    name_forms,
+    name_pairs,
     name_parts,
     readings,
     values_of,
     walk,
 )
 from pretrain.deidentify.keys import fold_id
-from pretrain.deidentify.vocabulary import common_words
+from pretrain.deidentify.vocabulary import common_words, place_words
 
 _LINKS = ("AccessionNumber", "StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID")
 
@@ -62,7 +66,9 @@ class Known:
         links: a number or UID (hashed, as there may be millions) to the one patient that it belongs to; None where it
             belongs to several.
         devices: serial numbers and names of stations.
-        pairs: family and given name of everybody.
+        pairs: family and given name of everybody, see :func:`identity.pair`.
+        han: whole names of everybody in Chinese, Japanese or Korean characters, which no blank sets off in a text.
+        parts: folded parts of the patients' names: for texts of which nobody knows whose they are.
     """
 
     patients: dict[str, Patient] = field(default_factory=dict)
@@ -70,34 +76,41 @@ class Known:
     places: set[str] = field(default_factory=set)
     links: dict[bytes, str | None] = field(default_factory=dict)
     devices: set[str] = field(default_factory=set)
-    pairs: set[tuple[str, str]] = field(default_factory=set)
+    pairs: set[str] = field(default_factory=set)
+    han: set[str] = field(default_factory=set)
+    parts: set[str] = field(default_factory=set)
 
     def add(self, ds: Dataset) -> Patient:
         """Read a header; gives the patient's record as it is now."""
         patient, staff, places, devices = read_people(ds)
-        mine = self.patients.setdefault(patient.key, patient)
-        mine.merge(patient)
         self.add_staff(staff)
         self.places |= places
         self.devices |= devices
-        self.add_pairs(patient.names | staff)
         for word in _LINKS:
             self.link(str(ds.get(word) or ""), patient.key)
+        return self.add_patient(patient)
+
+    def add_patient(self, patient: Patient) -> Patient:
+        """Remember what one file or row says of a patient; gives the record as it is now."""
+        mine = self.patients.setdefault(patient.key, patient)
+        mine.merge(patient)
+        self._add_whole(patient.names)
+        self.parts |= {p for name in patient.names for p in name_parts(name) if _is_own(p)}
         for value in patient.ids:
             self.link(value, patient.key)
         return mine
 
-    def add_pairs(self, names: Iterable[str]) -> None:
-        """Remember family and given name together, in both orders: two common words are a name where they are one."""
-        for name in names:
-            parts = name_parts(name.split("=")[0])
-            if len(parts) > 1 and min(len(parts[0]), len(parts[1])) > 1:
-                self.pairs |= {(parts[0], parts[1]), (parts[1], parts[0])}
-
-    def add_staff(self, names: Iterable[str]) -> None:
+    def add_staff(self, names: Collection[str]) -> None:
         """Remember people who are no patients."""
+        self._add_whole(names)
+        self.staff |= {p for name in names for p in name_parts(name) if _is_own(p)}
+
+    def _add_whole(self, names: Iterable[str]) -> None:
+        """Family and given name together: two common words are a name where they are one."""
         for name in names:
-            self.staff |= {p for p in name_parts(name) if len(p) > 2 and p not in common_words()}
+            self.pairs |= name_pairs(name)
+            if has_han(name):
+                self.han |= {form for form in name_forms(name) if has_han(form)}
 
     def link(self, value: str, key: str) -> None:
         """Remember whose number this is."""
@@ -106,10 +119,19 @@ class Known:
             place = _hash(value)
             self.links[place] = key if self.links.get(place, key) == key else None
 
+    def is_number(self, value: str) -> bool:
+        """True where the value is somebody's number or a UID of the source."""
+        return _hash(fold_id(value)) in self.links
+
     def owner(self, value: str) -> Patient | None:
         """The patient whose number or UID this is, if it is one patient's only."""
         key = self.links.get(_hash(fold_id(value)))
         return self.patients.get(key) if key is not None else None
+
+
+def _is_own(part: str) -> bool:
+    """True for a part of a name that is no common word."""
+    return is_telling(part) and part not in common_words()
 
 
 def _hash(value: str) -> bytes:
@@ -153,5 +175,5 @@ def own_words(texts: Iterable[str]) -> Iterator[str]:
     """Folded words of names of places that are no common words: what gives a hospital away."""
     for text in texts:
         for part in name_parts(text.replace("(", " ").replace(")", " ")):
-            if len(part) > 3 and part not in common_words():
+            if len(part) > 3 and part not in common_words() and part not in place_words():
                 yield part

@@ -2,6 +2,7 @@
 
 import logging
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import Any, Protocol
 
 import numpy as np
@@ -49,6 +50,15 @@ class Finder(Protocol):
         ...
 
 
+def check_installed() -> None:
+    """Raises SettingsError where rapidocr or onnxruntime is not installed."""
+    if find_spec("rapidocr") is None or find_spec("onnxruntime") is None:
+        raise SettingsError(
+            "text in pixels is found with rapidocr and onnxruntime, which are not installed: "
+            "pip install 'medvlm[deidentify]', or give --no-ocr to leave pixels unsearched"
+        )
+
+
 class RapidFinder:
     """PP-OCRv6 small detection and recognition out of the rapidocr wheel.
 
@@ -60,13 +70,9 @@ class RapidFinder:
     """
 
     def __init__(self, threads: int = 1):
-        try:
-            from rapidocr import RapidOCR
-        except ImportError:
-            raise SettingsError(
-                "text in pixels is found with rapidocr and onnxruntime, which are not installed: "
-                "pip install 'medvlm[deidentify]', or give --no-ocr to leave pixels unsearched"
-            ) from None
+        check_installed()
+        from rapidocr import RapidOCR
+
         self._engine: Any = RapidOCR(
             params={
                 "Global.log_level": "critical",
@@ -118,7 +124,7 @@ class RapidFinder:
         batch = detector.get_preprocess()(picture)
         found, seen = detector.postprocess_op(detector.session(batch), picture.shape[:2])
         boxes = np.asarray(found, np.float32).reshape(-1, 4, 2)
-        tall = [i for i, box in enumerate(boxes) if _height(box) >= _LOWEST]
+        tall = [i for i, box in enumerate(boxes) if box_height(box) >= _LOWEST]
         return boxes[tall], [float(seen[i]) for i in tall]
 
     def _read(self, crops: list[np.ndarray]) -> list[tuple[str, float]]:
@@ -140,7 +146,8 @@ class RapidFinder:
         return [(str(text), float(score)) for text, score in zip(result.txts, result.scores)]
 
 
-def _height(box: np.ndarray) -> float:
+def box_height(box: np.ndarray) -> float:
+    """The shorter side of a (4, 2) box, in pixels."""
     return float(min(np.linalg.norm(box[0] - box[1]), np.linalg.norm(box[0] - box[3])))
 
 

@@ -13,10 +13,16 @@ from pretrain.deidentify.vocabulary import plain_words
 
 _ASCII = r"(?<![A-Za-z0-9.])", r"(?![A-Za-z0-9]|\.\d)"
 
-UID = re.compile(r"(?<![\w.])(?=[\d.]{16,64}(?![\w]|\.\d))[0-2](?:\.(?:0|[1-9]\d*)){4,}")
-EMAIL = re.compile(r"[\w.+-]+@[\w-]+(?:\.[\w-]+)+")
+TOKEN = re.compile(r"(?<![A-Za-z0-9.-])[A-Za-z0-9][A-Za-z0-9.-]*[A-Za-z0-9](?![A-Za-z0-9])")  # what may be a number
+UID = re.compile(
+    r"(?<![\w.])(?:2\.25\.[1-9]\d{7,38}|(?=[\d.]{16,64}(?![\w]|\.\d))[0-2](?:\.(?:0|[1-9]\d*)){4,})(?![\w]|\.\d)"
+)
+EMAIL = re.compile(
+    r"[\w.+-]+@[\w-]+(?:\.[\w-]+)+|[\w.+-]+\s(?:at|\(at\)|\[at\])\s[\w-]+\s?(?:dot|\(dot\)|\[dot\]|\.)\s?(?:com|org|net|edu|gov|de|uk|eu|cn)\b"
+)
 URL = re.compile(
     r"(?:https?|ftp|file)://[^\s\"'<>]+|\bwww\.[^\s\"'<>]+|(?<![\w\\])(?:[A-Za-z]:\\|\\\\)[^\s\"'<>]+"
+    r"|(?<![\w/.])/(?:home|users|mnt|data|media|tmp|var|opt|srv|root|volumes|export)/[^\s\"'<>]+"
     r"|(?<![\d.])(?:(?:25[0-5]|2[0-4]\d|1?\d?\d)\.){3}(?:25[0-5]|2[0-4]\d|1?\d?\d)(?![\d.])"
 )
 
@@ -47,40 +53,58 @@ _HAN_ANY_PLACE = re.compile(
 
 
 BIRTH_LABEL = re.compile(
-    r"\b(?:dob|d\.o\.b\.?|date of birth|birth\s?date|birthday|born(?:\s+(?:on|in))?)\b\s*[:=]?\s*|(?:出生(?:日期|年月日?)?|生日|生于)\s*[:：]?\s*",
+    r"\b(?:dob|yob|d\.o\.b\.?|(?:date|year) of birth|birth\s?(?:date|year)|birthday|born(?:\s+(?:on|in))?|b\.|geb\.?|geboren(?:\s+am)?|née?|nacid[oa]|jahrgang)"
+    r"(?!\w)\s*[:=]?\s*|(?<![\w*])\*\s*|(?:出生(?:日期|年月日?)?|生日|生于|生年月日)\s*[:：]?\s*",
     re.IGNORECASE,
 )
-BIRTH_AFTER = re.compile(r"\s*(?:出生|生人)")
+BIRTH_YEAR = re.compile(r"(?:1[89]|20)\d\d(?![\w/-]|\.\d)")
+BIRTH_AFTER = re.compile(r"\s*(?:出生|生人|生まれ|生(?![\u4e00-\u9fff]))")
 
 _LABELS = r"""
 mrn|m\.r\.n\.?|medical\ record(?:\ (?:number|no\.?|\#))?|med\ rec|hospital\ (?:number|no\.?|id)|chart\ (?:number|no\.?)
-|pat(?:ient|\.)?\ ?(?:id|number|no\.?|identifier)|pid|acc(?:ession)?(?:\ (?:number|no\.?|\#))?|account(?:\ (?:number|no\.?))?
-|(?:encounter|visit|order|exam|study|case|requisition|claim|specimen)\ (?:number|no\.?|id)|encounter|csn|fin
+|pat(?:ient|\.)?\ ?(?:id|number|no\.?|identifier)|pid|accession(?:\ (?:number|no\.?|\#))?|acc\ (?:number|no\.?|\#)|account(?:\ (?:number|no\.?))?
+|(?:encounter|visit|order|exam|study|case|requisition|claim|specimen)\ (?:number|no\.?|id)|csn
 |ssn|social\ security(?:\ (?:number|no\.?))?|nhs(?:\ (?:number|no\.?))?|insurance(?:\ (?:id|number|no\.?))?
 |(?:policy|medicare|medicaid|member|group|licen[cs]e|passport|employee|badge|certificate)\ ?(?:id|number|no\.?)
-|plate|vin|npi|dea|serial(?:\ (?:number|no\.?))?|s/n|device\ id|room|pager|beeper
+|npi|serial\ (?:number|no\.?)|s/n|device\ id|room|pager|beeper
 """
+# Words that are clinical as well (a volar plate, an adrenocortical carcinoma): a colon or number sign must follow.
+_LABELS_WITH_SIGN = "acc|encounter|fin|plate|vin|dea|serial|order|case"
+_MEASURE = r"(?:mm|cm|ml|cc|mg|hu|fr|french|g|x|×|%|degrees?|°)"
 LABELLED_ID = re.compile(
-    r"(?<![^\W_])(?i:"
+    r"(?<![^\W_])(?i:(?:"
     + re.sub(r"\n", "", _LABELS).replace(r"\ ", r"[\s_]?").replace(r"\#", "#")
-    + r")(?![^\W_])[\s:#=.]*(?:is\s+|no\.?\s+)?#?\s*(?P<what1>(?=[A-Za-z0-9./-]*\d)[A-Za-z0-9][A-Za-z0-9./-]+[A-Za-z0-9])"
+    + rf")(?![^\W_])[\s:#=.]*|(?:{_LABELS_WITH_SIGN})\s?[:#=][\s:#=]*)(?i:is\s+|no\.?\s+)?#?\s*"
+    + rf"(?i:(?!\d+(?:\.\d+)?\s?{_MEASURE}(?![A-Za-z])))(?P<what1>(?=[A-Za-z0-9./-]*\d)[A-Za-z0-9][A-Za-z0-9./-]+[A-Za-z0-9])"
     r"|(?:身份证号?码?|住院号|门诊号|病历号|病案号|病人号|患者编号|检查号|影像号|放射号|登记号|申请单号|流水号|床号|医保卡?号"
-    r"|就诊卡?号|卡号|护照号码?|超声号|CT号|MR号|X线号|病理号|编号|ID号?)\s*[:：#]?\s*(?P<what2>[A-Za-z0-9][A-Za-z0-9-]*)"
+    r"|就诊卡?号|卡号|护照号码?|超声号|CT号|MR号|X线号|病理号|编号|(?<![A-Za-z])ID号?)\s*[:：#]?\s*(?P<what2>[A-Za-z0-9][A-Za-z0-9-]*)"
 )
 BARE_ID = re.compile(
-    rf"{_ASCII[0]}(?:\d{{17}}[\dXx]|\d{{3}}-\d{{2}}-\d{{4}}|\d{{7,}}|[A-Z]{{1,5}}-?\d{{5,}}"
+    rf"{_ASCII[0]}(?:\d{{17}}[\dXx]|\d{{3}}[ -]\d{{2}}[ -]\d{{4}}|\d{{6}}-\d{{4}}|756\.\d{{4}}\.\d{{4}}\.\d{{2}}|\d{{4}}(?:[ -]\d{{4}}){{2,3}}"
+    rf"|[A-Z]{{2}}(?: ?\d{{2}}){{3}} ?[A-D]|(?=[A-Z]*\d[A-Z]*\d[A-Z]*\d[A-Z0-9]*\d{{4}}(?!\w))[A-HJ-NPR-Z0-9]{{17}}|\d{{7,}}|[A-Z]{{1,5}}-?\d{{5,}}"
     rf"|[0-9a-fA-F]{{8}}-(?:[0-9a-fA-F]{{4}}-){{3}}[0-9a-fA-F]{{12}}){_ASCII[1]}"
 )
 PHONE = re.compile(
-    r"(?P<what1>(?<![\d.])(?:\+?1[\s.-]?)?(?:\(\d{3}\)\s?|\d{3}[\s.-])\d{3}[\s.-]\d{4}(?:\s?(?:x|ext\.?)\s?\d+)?(?!\d))"
+    r"(?P<what1>(?<![\d.=])(?<!\bb )(?<!values )(?<!values of )(?:\+?1[\s.-]?)?(?:\(\d{3}\)\s?|\d{3}[\s.-])\d{3}[\s.-]\d{4}(?:\s?(?:x|ext\.?)\s?\d+)?(?!\d))"
     r"|(?P<what2>(?<![\w.])\+\d{1,3}[\s.-]?(?:\(?\d{1,4}\)?[\s.-]?){2,5}\d{2,4}(?!\d))"
     r"|(?P<what3>(?<!\d)1[3-9]\d[- ]?\d{4}[- ]?\d{4}(?!\d))|(?P<what4>(?<!\d)0\d{2,3}[- ]\d{7,8}(?!\d))"
-    r"|(?i:\b(?:tele?(?:phone)?|phone|fax|pager|ext|extension|mobile|cell|ph|call(?:ed)?(?:\s+at)?)\b|电话|手机号?码?|传真|联系方式)"
-    r"[.:：#\s]*(?:at\s+)?(?P<what5>[+\d(][\d\s().-]{2,}\d)"
+    r"|(?i:\b(?:tele?(?:phone)?|phone|fax|pager)\b|电话|手机号?码?|传真|联系方式)"
+    r"[.:：#\s]*(?:at\s+)?(?P<what5>[+\d(][\d\s()./-]{2,}\d)"
+    # In a sentence these are movements and cells; only what is as long as a number one can dial counts.
+    r"|\b(?i:ext|extension|mobile|cell|call(?:ed)?(?:\s+at)?)\b[.:#\s]*(?:at\s+)?(?P<what6>\d{4,5}(?![\d.,]|\s?(?:mm|cm|ml|degrees|°|-))|\d{3}[.-]\d{4}\b)"
+)
+_OLD = r"(?:9\d|1[0-4]\d)"
+_OLD_WORD = r"(?:ninety|(?:one |a )?hundred)(?:[\s-](?:and[\s-])?(?:one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|thirteen|fourteen|fifteen))?"
+_NO_FEVER = "".join(
+    f"(?<!(?i:{word} ))" for word in ("fever", "fever of", "temp", "temp of", "temperature", "temperature of", "to")
 )
 OLD_AGE = re.compile(
-    r"(?P<what1>(?<![\d.,/-])(?:9\d|1[0-4]\d))(?=\s*-?\s*(?:years?|yrs?|y)[\s.-]*(?:old|of age|o\b|/\s?o)|\s?y\.?\s?/?\s?o\b|\s?[FM]\b(?!\w)|\s*岁|\s*周岁)"
-    r"|(?i:\bage[ds]?\s*[:=]?\s*|年龄\s*[:：]?\s*)(?P<what2>(?:9\d|1[0-4]\d))(?![\d.+])"
+    rf"(?P<what1>(?<![\d.,/-])0?{_OLD})(?="
+    r"\s*-?\s*(?i:years?|yrs?|y)(?:[\s.,-]*(?i:and\s+)?\d{1,2}[\s-]*(?i:months?|mos?|m))?[\s.-]*(?:(?i:old|of age)|o\b|/\s?o)"
+    r"|\s?y\.?\s?/?\s?o\b|\s*(?:-?jährig|ans\b|años|周?岁|歳|才|세|살))"
+    rf"|{_NO_FEVER}(?P<what3>(?<![\d.,/-])9\d|10\d)(?=\s?[FM]\b(?!\w)|/[FM]\b)|(?<![^\W_])[FM]/(?P<what4>{_OLD})(?![\d.+])"
+    rf"|(?i:\bage[ds]?\s*[:=]?\s*|年龄\s*[:：]?\s*|年齢\s*[:：]?\s*)0?(?P<what2>{_OLD})(?:Y\b)?(?![\d.+])"
+    rf"|(?i:(?P<what5>\b{_OLD_WORD})(?=[\s-]*(?:years?|yrs?)[\s-]*(?:old|of age)\b))|(?i:\baged\s+(?P<what6>{_OLD_WORD})\b)"
 )
 
 _UP, _LOW = "A-ZÀ-ÖØ-Þ", "a-zß-öø-ÿ"
@@ -95,12 +119,12 @@ _BY = (
     r"(?:dictated|transcribed|(?:e-?|electronically |digitally )?signed(?: off)?|authenticated|verified|approved|finali[sz]ed"
     r"|interpreted|reported|read|reviewed|performed|ordered|requested|referred|released|attested|prepared|edited|checked"
     r"|examined|scanned|entered|created|supervised|accompanied)(?: and \w+)?\s+by|discussed with|communicated (?:to|with)"
-    r"|called to|notified|informed|paged|spoke (?:with|to)|conveyed to|relayed to|telephoned to|(?:was|were) given to|cc"
+    r"|called to|notified|informed|paged|spoke (?:with|to)|conveyed to|relayed to|telephoned to|(?:was|were) given to"
 )
 _FIELD = (
     r"(?:patient(?:['’]s)?|pt)(?:[ _]name)?|(?:full |first |last |sur|family |given |maiden )?name|(?:attending|referring|ordering|reading|requesting"
     r"|performing|consulting|primary care|signing)(?: (?:physician|provider|doctor|md|radiologist|clinician))?|radiologist"
-    r"|resident|fellow|physician|provider|doctor|technologist|tech|sonographer|operator|surgeon|consultant|cc|dictator"
+    r"|resident|fellow|physician|provider|doctor|technologist|tech|sonographer|operator|surgeon|consultant|dictator"
     r"|transcriptionist|author|reader|spouse|husband|wife|mother|father|son|daughter|next of kin|contact|guardian"
     r"|emergency contact|nurse|rn|witness"
 )
@@ -112,7 +136,8 @@ _SURNAMES = (
 _NAMES = re.compile(
     rf"\b{_TITLE}(?P<title>{_NAME})"
     rf"|(?<![^\W_])(?i:{_FIELD})[ \t]*[:=][ \t]*(?:{_TITLE})?(?P<field>{_ANY_NAME})"
-    rf"|\b(?i:{_BY})[ \t]*:?[ \t]*(?:{_TITLE})?(?P<by>{_NAME})"
+    rf"|\b(?i:cc)[ \t]*:[ \t]*(?P<copy>{_TOKEN}[ \t,]+{_TOKEN})"  # one word is a chief complaint
+    rf"|\b(?i:{_BY})(?![^\W_])[ \t]*:?[ \t]*(?:{_TITLE})?(?P<by>{_NAME})"
     rf"|(?P<credential>{_NAME})(?:,?[ \t]+|,){_CREDENTIAL}"
     r"|(?P<caret>[^\W\d_][^\W\d_'’-]+(?:\^[^\W\d_][^\W\d_'’-]*)+)"
     r"|(?:姓名|报告医[师生]|审核医[师生]|诊断医[师生]|检查医[师生]|申请医[师生]|主治医[师生]|住院医[师生]|主任医[师生]|记录者?|书写者?|签名|签字"
@@ -154,7 +179,7 @@ def _as_name(words: list[re.Match[str]], group: str) -> list[re.Match[str]]:
     plain = [_base(w) in plain_words() for w in words]
     if group == "credential":  # the name is what stands last before the credential
         begin = max((i + 1 for i, p in enumerate(plain[:-1]) if p), default=0)
-        return words[begin:]
+        return words[begin:] if not all(plain[begin:]) else []  # "pain RT" is a side
     first = 1 if group == "title" else 0
     for i, is_plain in enumerate(plain):
         if is_plain and i >= first:

@@ -9,11 +9,12 @@ from pydicom.dataset import Dataset
 from scipy.ndimage import label
 
 from pretrain.deidentify.errors import TextRemainsError
-from pretrain.deidentify.ocr import Finder, Found
+from pretrain.deidentify.ocr import Finder, Found, box_height
 from pretrain.deidentify.stored import Stored
 
 ROUNDS = 3  # of finding and removing; text that is seen after the last is a refusal
-_LARGEST_LETTER, _LARGEST_WORD = 0.2, 0.3  # of the longest side: the detector takes a whole skull for an O
+# Of the longest side: the detector takes a whole skull for an O, and a whole chest, rib below rib, for 1001.
+_LARGEST_LETTER, _LARGEST_WORD, _TALLEST = 0.2, 0.3, 0.3
 _MARKERS = frozenset("L R LT RT LEFT RIGHT".split())
 _SPACING = 16  # of a multi-frame file at least every 16th frame is read
 _CELL = 8
@@ -89,6 +90,8 @@ def is_text(found: Found, keep_markers: bool, longest: int) -> bool:
         longest: side of the picture, in pixels.
     """
     if keep_markers and found.text.strip(" .()[]").upper() in _MARKERS:
+        return False
+    if box_height(found.box) > _TALLEST * longest:
         return False
     size = float((found.box.max(axis=0) - found.box.min(axis=0)).max()) / longest
     if found.letters < 2:

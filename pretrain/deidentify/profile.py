@@ -22,6 +22,7 @@ class Action(Enum):
     """What becomes of an element (the letters are those of PS3.15 table E.1-1a)."""
 
     KEEP = auto()  # K: as it is, unless it names somebody who is known
+    BYTES = auto()  # K: a lookup table or colour profile, see lookup.py
     NUMBER = auto()  # K where every value is a number; else X
     CODE_STRING = auto()  # K where every value has the form of a code string and names nobody who is known; else X
     REMOVE = auto()  # X
@@ -97,8 +98,11 @@ _DESCRIPTIONS = _words(
 StudyDescription SeriesDescription ProtocolName PerformedProcedureStepDescription RequestedProcedureDescription
 DerivationDescription AcquisitionDeviceProcessingDescription AcquisitionProtocolDescription ContrastBolusAgent
 BodyPartExamined ContentDescription DeviceDescription LongDeviceDescription AcquisitionProtocolName ContributionDescription
+LUTExplanation WindowCenterWidthExplanation LUTLabel TransducerData DimensionDescriptionLabel StackID DataPathID
 """
 )
+# One word out of a list that the standard leaves open.
+_TERMS = _words("RescaleType ModalityLUTType")
 # Groups of which nothing is kept, apart from what is named in this module.
 _GONE_GROUPS = frozenset(
     [0x0000, 0x0002, 0x0004, 0x0006, 0x0010, 0x0012, 0x0014, 0x0016, 0x0032, 0x0034, 0x0038, 0x003A, 0x0044, 0x0068]
@@ -185,7 +189,7 @@ class Profile:
         """What an option retains."""
         options = self.options
         if keyword in _CHARACTERISTICS and options.keep_patient_characteristics:
-            return {"PatientAge": Action.AGE, "EthnicGroup": Action.KEEP}.get(
+            return {"PatientAge": Action.AGE, "EthnicGroup": Action.CODE_STRING}.get(
                 keyword, self._by_vr(keyword, _vr(keyword))
             )
         if keyword in DEVICE_WORDS or keyword == "DeviceUID":
@@ -202,7 +206,7 @@ class Profile:
 
     def _by_vr(self, keyword: str, vr: str) -> Action:
         if keyword in _KEPT_BYTES:
-            return Action.KEEP
+            return Action.BYTES
         if vr == "UI" and self.options.keep_uids:
             return Action.KEEP
         if vr in ("DA", "DT", "TM") and self.options.dates is Dates.keep:
@@ -226,6 +230,7 @@ def _named(keyword: str) -> Action | None:
         (_DUMMY, Action.DUMMY),
         (_REMOVE, Action.REMOVE),
         (_DESCRIPTIONS, Action.DESCRIPTION),
+        (_TERMS, Action.CODE_STRING),
         (TECHNICAL_WORDS, Action.KEEP),
     ):
         if keyword in words:

@@ -23,8 +23,8 @@ from pydicom.dataset import Dataset
 from pretrain.deidentify.dates import _MONTHS
 from pretrain.deidentify.errors import LeakError
 from pretrain.deidentify.evidence import Identifier
-from pretrain.deidentify.identity import TECHNICAL_WORDS, fold, has_han, name_forms, name_parts, values_of, walk
-from pretrain.deidentify.vocabulary import common_words
+from pretrain.deidentify.identity import TECHNICAL_WORDS, fold, is_telling, name_forms, name_parts, values_of, walk
+from pretrain.deidentify.vocabulary import EPONYM_TAIL, common_words, eponyms
 
 _TEXT_VRS = frozenset(["LO", "SH", "ST", "LT", "UT", "UC", "UR", "AE", "PN"])
 _TOKEN = re.compile(r"[^\W_]+(?:['’-][^\W_]+)*")
@@ -189,10 +189,16 @@ def _hidden(value: str) -> list[_Needle]:
 def _name_needles(value: str) -> list[_Needle]:
     found: list[_Needle] = []
     for form in name_forms(value):
-        if fold(form) not in common_words() and not all(p in common_words() for p in name_parts(form) or ("",)):
+        if fold(form) not in common_words() | eponyms() and not all(
+            p in common_words() for p in name_parts(form) or ("",)
+        ):
             found += [*_plain(form, _LETTER), *_hidden(form)]
     for part in name_parts(value):
-        if part in common_words() or (len(part) < 3 and not has_han(part)):
+        if part in common_words() or not is_telling(part):
+            continue
+        if part in eponyms():  # Hodgkin lymphoma is nobody's name
+            pattern = rf"(?<![a-z])(?<!non-){part}(?![a-z](?!\x00))(?!{EPONYM_TAIL})"
+            found += [_Needle(part.encode(), pattern=re.compile(pattern.encode(), re.IGNORECASE))]
             continue
         found += [*_plain(part, _LETTER), *(_hidden(part) if len(part) > 5 else [])]
     for word in re.split(r"[\^=,\s]+", value):  # with its accents, which the parts have lost

@@ -18,6 +18,7 @@ from pretrain.deidentify.journal import JOURNAL, Journal, write_file
 from pretrain.deidentify.keys import Keys, MappingFile, keep_apart, open_key, open_private
 from pretrain.deidentify.known import Known, patient_key
 from pretrain.deidentify.objects import Context, deidentify_object
+from pretrain.deidentify.ocr import check_installed
 from pretrain.deidentify.options import Options
 from pretrain.deidentify.proof import Proof
 from pretrain.deidentify.reports import MAX_TEXT_BYTES, Places, clean_report, decode_text, owner_of
@@ -28,7 +29,7 @@ from vlm.imaging.decode import load_bytes, quiet
 from vlm.imaging.errors import ImagingError
 
 log = logging.getLogger(__name__)
-VERSION = 1  # of the rules: a folder begun with other rules is not continued
+VERSION = 2  # of the rules: a folder begun with other rules is not continued
 MANIFEST = "manifest.json"
 OnStep = Callable[[str, int, int], None]
 
@@ -92,7 +93,7 @@ def deidentify(request: Request, *, on_step: OnStep | None = None) -> Report:
         "version": VERSION,
         "key": keys.fingerprint,
         "options": request.options.as_settings(),
-        "columns": dict(request.columns),
+        "columns": keys.code("columns", json.dumps(sorted(request.columns.items()))),
         "names": keys.code("names", json.dumps(sorted(request.names))),
     }
     with Journal(request.out, settings, overwrite=request.overwrite) as journal:
@@ -114,7 +115,6 @@ class _Run:
         self.request, self.keys, self.journal, self.on_step = request, keys, journal, on_step
         self.known, self.places = Known(), Places()
         self.known.add_staff(request.names)
-        self.known.add_pairs(request.names)
         self.report = Report()
         self.refused: list[dict[str, str]] = []
         self.jobs: list[Job] = []
@@ -123,11 +123,15 @@ class _Run:
         self.jobs = list(scan(self.request.source, self.keys))
         if not self.jobs:
             raise SettingsError(f"there are no files in {self.request.source}")
+        if self.request.options.clean_pixels and any(job.kind == "dicom" for job in self.jobs):
+            check_installed()
         self._learn()
         context = Context(self.keys, self.request.options, self.known)
         self._mapping()
         for job in self.jobs:
-            if job.kind == "other":
+            if job.kind == "other" and self.journal.is_done(job.name):
+                self._count(job, self.journal.done[job.name])
+            elif job.kind == "other":
                 self._take(job, None, RefusedError("kind", "neither DICOM nor a text nor a table (or a link)"))
         self._each("dicom", _work_here(context) if self.request.workers < 2 else None)
         self._each("text", lambda job, data: self._text(job, data, context))
@@ -246,11 +250,11 @@ class _Run:
             "written": dict(sorted(self.report.written.items())),
             "refused": dict(sorted(self.report.refused.items())),
             "counts": dict(sorted(self.report.counts.items())),
-            "files": sorted(line["out"] for line in self.journal.done.values() if line["out"]),
+            "files": sorted({line["out"] for line in self.journal.done.values() if line["out"]}),
         }
         text = json.dumps(manifest, indent=1)
         journal = (self.request.out / JOURNAL).read_text(encoding="utf-8")
-        own = json.dumps({**manifest, "files": [], "settings": {**self.journal.settings, "columns": {}}})
+        own = json.dumps({**manifest, "files": []})
         proof = Proof(of_known(self.known, own + " job kind out code found bytes settings"))
         proof.text(text, MANIFEST)
         proof.text(journal, JOURNAL)

@@ -29,7 +29,14 @@ class Job:
 
 
 def scan(source: Path, keys: Keys) -> Iterator[Job]:
-    """Every file in a fixed order. Links are not followed; they are of kind "other", as is all that is not covered."""
+    """Every file, sorted by what it will be called: an order of the source would say something of the names in it.
+
+    Links are not followed; they are of kind "other", as is all that is not covered.
+    """
+    yield from sorted(_walk(source, keys), key=lambda job: job.out)
+
+
+def _walk(source: Path, keys: Keys) -> Iterator[Job]:
     taken: set[str] = set()
     for parent, folders, files in os.walk(source):
         folders.sort()

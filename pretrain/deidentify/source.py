@@ -80,14 +80,16 @@ def read_source(data: bytes, limits: Limits) -> Source:
 
 
 def read_header_only(path: str, limits: Limits) -> FileDataset | None:
-    """The elements in front of the pixel data; None where the file is no DICOM file that parses.
+    """Every element but the pixel data, also those behind it; None where the file is no DICOM file that parses.
 
     Must run inside :func:`vlm.imaging.decode.quiet`.
     """
     try:
         data = load_bytes(path, limits)
         parsed_syntax = parse(data, limits)
-        return dcmread(io.BytesIO(parsed_syntax.data), force=True, stop_before_pixels=True)
+        ds = dcmread(io.BytesIO(parsed_syntax.data), force=True)
+        ds.pop("PixelData", None)
+        return ds
     except ImagingError:
         return None
     except Exception:  # as in read_source; the file is met again there and refused with a reason

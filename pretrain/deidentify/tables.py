@@ -142,15 +142,17 @@ def _json(line: str) -> dict[str, Any] | None:
 def learn(rows: Iterable[Mapping[str, Any]], columns: Columns, known: Known) -> None:
     """Add the people that a table names to what is known."""
     for row in rows:
-        ids, accessions = columns.all_of(row, "patient"), columns.all_of(row, "accession")
+        names, accessions = columns.all_of(row, "name"), columns.all_of(row, "accession")
+        ids = columns.all_of(row, "patient")
         known.add_staff(columns.all_of(row, "staff"))
-        if not ids:
+        if not ids:  # an accession number may be that of an image, whose patient it then is
+            if names:
+                known.add_patient(Patient(fold_id(names[0]), set(names)))
             continue
         births = {d for text in columns.all_of(row, "birth") if (d := _day(text))}
-        patient = Patient(fold_id(ids[0]), set(columns.all_of(row, "name")), {*ids, *accessions}, births)
-        known.patients.setdefault(patient.key, patient).merge(patient)
-        known.add_pairs(patient.names)
-        for value in [*ids, *accessions, *columns.all_of(row, "uid")]:
+        patient = Patient(fold_id(ids[0]), set(names), {*ids, *accessions}, births)
+        known.add_patient(patient)
+        for value in columns.all_of(row, "uid"):
             known.link(value, patient.key)
 
 
@@ -214,9 +216,10 @@ class TableCleaner:
             yield new
 
     def _owner(self, row: Mapping[str, Any], columns: Columns) -> Patient | None:
-        for kind in ("patient", "accession", "uid"):
+        for kind in ("patient", "accession", "uid", "name"):
             for value in columns.all_of(row, kind):
-                patient = self.known.patients.get(fold_id(value)) if kind == "patient" else self.known.owner(value)
+                is_key = kind in ("patient", "name")
+                patient = self.known.patients.get(fold_id(value)) if is_key else self.known.owner(value)
                 if patient is not None:
                     return patient
         return None
@@ -229,7 +232,7 @@ class TableCleaner:
         if isinstance(value, (dict, list)):
             return None
         if isinstance(value, (bool, int, float)) and kind == "keep":
-            return value
+            return value if abs(value) < 1e6 else None  # a longer number may be somebody's
         text = str(value).strip()
         return getattr(self, f"_{kind}")(text, patient, relative)
 

@@ -9,6 +9,8 @@ description, which costs little, while a name that is listed here would stay.
 import re
 from functools import lru_cache
 
+from pretrain.deidentify.dates import find_dates
+
 _ANATOMY = """
 abdomen abdominal abdominopelvic adrenal airway alveolar anal ankle antrum aorta aortic aortoiliac apex apical appendix
 arch arm arterial arteries artery articular atlas atrial atrium auditory axial axilla axillary axis back basal base
@@ -148,6 +150,50 @@ staff physician radiologist technologist hospital medical center centre health u
 sex male female m f phone fax tel email address city state country zip
 """
 
+# Words of names of hospitals and departments that tell nothing about which one it is.
+_PLACE_WORDS = """
+academic acute allergy ambulatory anaesthesia anesthesia army associates assessment cardiology cardiothoracic cardiovascular care
+centers centres central charity child childhood children children's childrens city college community corporation county
+critical cross crown day dental department dermatology district doctors east eastern endocrinology faculty family federal foundation
+gastroenterology general geriatric government group gynaecology gynecology haematology health healthcare hematology hospice
+hospitals house imaging immunology inc infirmary infectious institutes integrated intensive international kingdom klinik klinikum
+krankenhaus laboratory limited maternity medicine memorial mens mental metropolitan military mission municipal national
+navy neonatology nephrology neurology neuroradiology neurosurgery north northern nuclear obstetrics oncology ophthalmology
+orthopaedic orthopaedics orthopedic orthopedics outpatients paediatrics palliative partners pathology pediatrics physical
+physicians polyclinic practice primary private provincial psychiatric psychiatry public pulmonology radiation radiological
+regional rehabilitation republic research respiratory rheumatology royal rural science sciences school service services
+society south southern special specialist specialists specialized sports state surgeons surgery surgical system teaching
+therapeutic therapy transplant treatment trust unit united universitaetsklinikum urban urgent urology veterans west western women
+women's womens
+"""
+
+# People's names that stand for a disease, sign or device, and what then follows them.
+_EPONYMS = """
+achilles addison albright alzheimer asherman baker bankart barlow barrett behcet bell bennett berger bochdalek boerhaave bosniak
+bouchard breslow broca brodie brugada buerger burkitt caplan caroli charcot chiari colles cooley cooper coombs couinaud courvoisier
+cowden crohn cushing dandy dobhoff doppler down duke duchenne dupuytren ehlers ewing fallot fleischner foley fournier freiberg galeazzi
+galen ganz garland garre gaucher gleason gorlin graves greenfield guillain hampton hashimoto haversian hawkins heberden hickman
+hill hirschsprung hodgkin horner hounsfield huntington hutchinson iselin jefferson jones kaposi kartagener kerley kienbock kirschner
+klatskin kohler krukenberg kupffer langerhans ledderhose legg lemierre lisfranc luschka mallory marfan meckel
+meigs meniere merkel mirizzi moebius mondor monro monteggia morgagni morton osgood ollier paget pancoast
+parkinson perthes peyer peyronie pott potter ramsay raynaud reiter reye rokitansky sachs salter sachs schatzki scheuermann
+schlatter schmorl schwann segond sever sjogren smith spigel still sudeck swan takayasu turner virchow vater warthin wegener
+wernicke whipple willis wilms wilson zenker zollinger
+"""
+_EPONYM_HEADS = (
+    "arteritis|arthropathy|bursa|catheter|classification|contracture|criteria|deformity|disease|diverticulum|drain|dysplasia"
+    "|esophagus|gangrene|ganglion|granulomatosis|histiocytosis|ligament|lines?|lymphoma|malformation|metaplasia|nephroma|neuroma"
+    "|oesophagus|palsy|phenomenon|pouch|procedure|rings?|sarcoma|shunt|signs?|syndrome|tetralogy|thyroiditis|triad|triangle|tumou?r"
+)
+# What a patient has as well ("Wilson's fracture"): behind an s these make it no eponym.
+_COMMON_HEADS = (
+    "abscess|artery|cancer|carcinoma|cells?|class|cysts?|defect|duct|filter|fractures?|grade|hernia|hump|infarct|joint|lesions?"
+    "|lipoma|nodes?|nodules?|operation|ossification|repair|score|stage|stents?|tears?|test|tube|tumou?rs|type|ulcer|units?|wire"
+)
+# Behind a word of _EPONYMS: perhaps a second name (Dandy-Walker) or a letter (Kerley B), then the thing.
+_MIDDLE = r"(?:-[A-Za-z]+(?:['’]s)?|[ \t](?:[AB]|I{1,3}|IV|V|type|grade))?[ \t-]+"
+EPONYM_TAIL = rf"(?:(?:['’]?s)?{_MIDDLE}(?:{_EPONYM_HEADS})|{_MIDDLE}(?:{_COMMON_HEADS}))(?![A-Za-z])"
+
 CHINESE = """
 胸部 腹部 头部 头颅 颅脑 颈部 颈椎 胸椎 腰椎 腰骶椎 骶椎 骨盆 盆腔 脊柱 上腹部 下腹部 全腹部 中腹部 肺 肺部 双肺 心脏 冠状动脉 冠脉
 主动脉 肝脏 肝 胆 胆囊 胰腺 脾脏 脾 肾脏 肾 双肾 输尿管 膀胱 前列腺 子宫 附件 乳腺 甲状腺 眼眶 副鼻窦 鼻窦 鼻咽 喉部 口腔 颞骨 内耳
@@ -157,6 +203,7 @@ CHINESE = """
 """
 
 _SMALL_NUMBER = re.compile(r"\d{1,3}(?:[.,]\d{1,3})?(?:mm|cm|ml|cc|s|sec|min|kv|kvp|hu|t|x|th|st|nd|rd|deg|%)?\Z")
+_BARE_NUMBER, _LETTER = re.compile(r"\d{1,3}(?:[.,]\d{1,3})?"), re.compile("[A-Za-z]")
 _WORD = re.compile(r"[\u4e00-\u9fff]+|[^\W_\u4e00-\u9fff]+(?:[.'’][^\W_\u4e00-\u9fff]+)*")
 _HAN = re.compile(r"[\u4e00-\u9fff]")
 
@@ -171,6 +218,18 @@ def clinical_words() -> frozenset[str]:
 def common_words() -> frozenset[str]:
     """Words that are not searched for, nor removed, as a part of a name standing alone."""
     return plain_words() | frozenset(_NAMES_THAT_ARE_WORDS.split())
+
+
+@lru_cache
+def place_words() -> frozenset[str]:
+    """Words that do not tell one hospital from another."""
+    return frozenset(_PLACE_WORDS.split())
+
+
+@lru_cache
+def eponyms() -> frozenset[str]:
+    """Names that are no person's where :data:`EPONYM_TAIL` follows: Hodgkin lymphoma, Swan-Ganz catheter."""
+    return frozenset(_EPONYMS.split())
 
 
 @lru_cache
@@ -198,9 +257,13 @@ def keep_clinical(text: str) -> tuple[str, int]:
     """
     kept: list[str] = []
     dropped, end, before = 0, 0, False
-    for match in _WORD.finditer(text):
+    for found in find_dates(text):
+        text = text[: found.start] + "\0" * (found.end - found.start) + text[found.end :]
+    matches = list(_WORD.finditer(text))
+    unsafe = _chains(text, matches) | _initials(text, matches)
+    for i, match in enumerate(matches):
         word = match.group()
-        parts = _chinese_parts(word) if _HAN.search(word) else [word] if is_clinical(word) else []
+        parts = _chinese_parts(word) if _HAN.search(word) else [word] if i not in unsafe and is_clinical(word) else []
         gap = text[end : match.start()]
         if parts:
             kept.append(gap if before and not gap.strip(" ,;:/+-()_&^.*=#") and len(gap) <= 3 else " " if kept else "")
@@ -208,6 +271,37 @@ def keep_clinical(text: str) -> tuple[str, int]:
         dropped += not parts or len("".join(parts)) < len(word)
         before, end = bool(parts), match.end()
     return "".join(kept).strip(), dropped
+
+
+def _chains(text: str, matches: list[re.Match[str]]) -> set[int]:
+    """Numbers and letters in a row that spell a date, an id or a name: 03/05/21, 123-456-789, S M I T H S O N."""
+    found: set[int] = set()
+    for pattern, most, digits in ((_BARE_NUMBER, 2, 5), (_LETTER, 3, 99)):
+        run: list[int] = []
+        for i in range(len(matches) + 1):
+            fits = i < len(matches) and bool(pattern.fullmatch(matches[i].group()))
+            near = bool(run) and fits and not text[matches[i - 1].end() : matches[i].start()].strip(" ./_-")
+            if fits and (near or not run):
+                run.append(i)
+                continue
+            if len(run) > most or sum(c.isdigit() for j in run for c in matches[j].group()) > digits:
+                found.update(run)
+            run = [i] if fits else []
+    return found
+
+
+def _initials(text: str, matches: list[re.Match[str]]) -> set[int]:
+    """Single letters beside a word that is dropped, which may be a name; a side (L, R) and W/O stay."""
+    strange = {i for i, m in enumerate(matches) if m.group().isalpha() and not is_clinical(m.group())}
+    letters = {
+        i
+        for i, m in enumerate(matches)
+        if _LETTER.fullmatch(m.group())
+        and m.group() not in "LR"
+        and "/" not in text[max(0, m.start() - 1) : m.end() + 1]
+    }
+    near = {i for i in letters if {i - 1, i + 1} & strange}
+    return near | {j for i in near for j in (i - 1, i + 1) if j in letters}
 
 
 def _chinese_parts(text: str) -> list[str]:

@@ -14,7 +14,7 @@ from PIL import Image, ImageDraw, ImageFont
 from pretrain.deidentify.errors import TextRemainsError
 from pretrain.deidentify.objects import deidentify_object
 from pretrain.deidentify.ocr import Found
-from pretrain.deidentify.pixels import Views, chosen_frames, clean_pixels
+from pretrain.deidentify.pixels import Views, chosen_frames, clean_pixels, is_text
 from pretrain.deidentify.source import read_source
 from pretrain.deidentify.stored import Stored, decode
 from vlm.imaging import Limits
@@ -165,6 +165,16 @@ def test_faint_text_is_seen_in_one_of_the_views():
     views = list(Views(Stored(frame[None], 12, "MONOCHROME2"), pydicom.Dataset()).of(frame))
     contrast = [abs(float(v[ink].mean()) - float(v[~ink].mean())) for v in views]
     assert max(contrast) > 100
+
+
+def test_a_box_as_tall_as_a_chest_is_no_line_of_text():
+    """The detector reads 1001 in rib below rib; a film was refused as a page of text for it."""
+
+    def found(width: int, height: int) -> Found:
+        return Found(np.array([[0, 0], [width, 0], [width, height], [0, height]], float), "1001", 0.9, 0.7)
+
+    assert is_text(found(300, 60), False, 512) and is_text(found(60, 300), False, 512)
+    assert not is_text(found(504, 394), False, 512)
 
 
 def test_the_library_says_nothing(ocr, caplog, capfd):

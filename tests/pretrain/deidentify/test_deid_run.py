@@ -3,6 +3,7 @@
 # ruff: noqa: E501  (planted sentences are not folded)
 
 import csv
+import errno
 import io
 import json
 import logging
@@ -20,7 +21,7 @@ import pytest
 from typer.testing import CliRunner
 
 from pretrain.cli_data import app
-from pretrain.deidentify.errors import SettingsError
+from pretrain.deidentify.errors import SettingsError, StorageError
 from pretrain.deidentify.keys import load_key
 from pretrain.deidentify.options import Options
 from pretrain.deidentify.run import Request, deidentify
@@ -317,3 +318,88 @@ def test_patient_characteristics_of_a_table(tmp_path):
         ("90", "F", "Clear lungs."),
         ("41", "M", "5 mm nodule."),
     ]
+
+
+def test_a_full_disk_leaves_whole_files_and_a_run_that_goes_on(tmp_path, source, planted, scan_tree, monkeypatch):
+    """The disk takes no more after some files, in the middle of a write."""
+    real_fsync, calls = os.fsync, []
+
+    def full(descriptor):
+        calls.append(descriptor)
+        if len(calls) in (7, 12):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return real_fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", full)
+    for _ in range(2):
+        with pytest.raises(StorageError, match="make room"):
+            run(source, tmp_path)
+        out = tmp_path / "out"
+        assert not list(out.rglob("*.part")) and scan_tree(out, {**planted, **MORE}) == {}
+        assert all(pydicom.dcmread(p).PatientIdentityRemoved == "YES" for p in out.rglob("*.dcm"))
+    monkeypatch.undo()
+    run(source, tmp_path)
+    deidentify(Request(source, tmp_path / "whole", tmp_path / "keys" / "a.key", Options(clean_pixels=False)))
+    once, whole = everything(tmp_path / "out"), everything(tmp_path / "whole")
+    assert set(once) == set(whole)
+    assert all(once[name] == whole[name] for name in whole if name != "deidentify.jsonl")
+
+
+@pytest.mark.parametrize("cut", [0, 40, -1])
+def test_a_journal_that_was_cut_off_anywhere_is_gone_on_with(tmp_path, source, cut):
+    run(source, tmp_path)
+    whole = everything(tmp_path / "out")
+    journal = tmp_path / "out" / "deidentify.jsonl"
+    lines = journal.read_bytes().splitlines(keepends=True)
+    content = b"".join(lines[:4]) + lines[4][:cut]
+    journal.write_bytes(content)
+    run(source, tmp_path)
+    again = everything(tmp_path / "out")
+    lines_of = [sorted(files.pop("deidentify.jsonl").splitlines()) for files in (again, whole)]
+    assert again == whole and lines_of[0] == lines_of[1]
+
+
+def test_a_folder_of_others_is_not_touched(tmp_path, source):
+    foreign = tmp_path / "out"
+    foreign.mkdir()
+    (foreign / "download.part").write_text("somebody's")
+    with pytest.raises(SettingsError, match="no run of this command left"):
+        run(source, tmp_path)
+    assert (foreign / "download.part").read_text() == "somebody's"
+
+
+def test_the_order_of_the_output_says_nothing_of_the_order_of_the_names(tmp_path):
+    """In a source that is sorted by the patients' names, an order that is kept would rank them."""
+    (tmp_path / "raw").mkdir()
+    for n in range(30):
+        (tmp_path / "raw" / f"{chr(97 + n % 26)}{n:02d}.txt").write_text(f"{n} mm nodule.")
+    run(tmp_path / "raw", tmp_path)
+    lines = [json.loads(line) for line in (tmp_path / "out" / "deidentify.jsonl").read_text().splitlines()[1:]]
+    sizes = [int((tmp_path / "out" / line["out"]).read_text().split()[0]) for line in lines]
+    assert [line["out"] for line in lines] == sorted(line["out"] for line in lines)
+    assert sorted(sizes) == list(range(30)) != sizes
+
+
+def test_the_public_side_does_not_say_what_was_asked_for(tmp_path, source):
+    run(source, tmp_path, columns={"Columnquistel": "drop"}, names=("Frobisherquist, Hal",))
+    public = b"".join(everything(tmp_path / "out").values())
+    assert b"Columnquistel" not in public and b"Frobisherquist" not in public
+
+
+def test_a_table_that_names_people_without_numbers(tmp_path):
+    (tmp_path / "raw").mkdir()
+    (tmp_path / "raw" / "t.csv").write_text('name,report\n"Quixotzer, Bram","Quixotzer has a 5 mm nodule."\n')
+    (tmp_path / "raw" / "n.jsonl").write_text(
+        json.dumps({"report": "Clear.", "label": 48151623, "split": "val"}) + "\n"
+    )
+    run(tmp_path / "raw", tmp_path)
+    written = "".join(p.read_text() for p in (tmp_path / "out").iterdir() if p.suffix in (".csv", ".jsonl"))
+    assert "[NAME] has a 5 mm nodule." in written and "Quixotzer" not in written
+    assert "48151623" not in written and '"split": "val"' in written
+
+
+def test_without_the_reader_of_pixels_the_run_does_not_begin(tmp_path, source, monkeypatch):
+    monkeypatch.setattr("pretrain.deidentify.ocr.find_spec", lambda name: None)
+    with pytest.raises(SettingsError, match="--no-ocr"):
+        deidentify(Request(source, tmp_path / "out", tmp_path / "k"))
+    assert not list((tmp_path / "out").rglob("*.dcm"))

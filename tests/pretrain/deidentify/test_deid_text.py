@@ -78,7 +78,7 @@ def patient() -> Patient:
 @pytest.fixture
 def cleaner(keys, patient) -> TextCleaner:
     known = Known(patients={patient.key: patient})
-    known.add_pairs({"Long^Mary"})
+    known.add_patient(Patient("p9", {"Long^Mary"}))
     return TextCleaner(keys, Options(), known)
 
 
