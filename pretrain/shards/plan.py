@@ -207,10 +207,7 @@ class Plan:
         return None if (array == 1).all() else array
 
     def _source_quotas(self, mix: Mapping[str, float] | None, epoch_size: int | None) -> list[Fraction]:
-        natural = [
-            Fraction(len(s)) if w is None else Fraction(repr(math.fsum(w.tolist())))
-            for s, w in zip(self.sources, self._weights)
-        ]
+        natural = [Fraction(len(s)) if w is None else _total(w) for s, w in zip(self.sources, self._weights)]
         if mix is None:
             if epoch_size is not None:
                 raise DataError("epoch_size goes with mix: without shares an epoch is as long as the weights say")
@@ -301,6 +298,13 @@ class Plan:
         return _Window(
             start, end, epoch, np.concatenate(sources)[order].tolist(), np.concatenate(records)[order].tolist()
         )
+
+
+def _total(weights: np.ndarray) -> Fraction:
+    """Sum of the weights. What misses a whole number by rounding is that number: an epoch must not lose a sample."""
+    total = math.fsum(weights.tolist())
+    near = round(total)
+    return Fraction(near) if near and abs(total - near) < 1e-9 * near else Fraction(repr(total))
 
 
 def _passes(source: ShardSet, s: int, count: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:

@@ -5,7 +5,7 @@ step of one rank, decoded, encoded and packed, so the loader's workers change no
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,12 +14,15 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
+from pretrain.decontamination.exclude import excluded_masks
+from pretrain.decontamination.gate import check_mix
 from pretrain.shards.index import ShardSet
 from pretrain.shards.plan import Plan
 from pretrain.shards.reader import ShardReader
 from pretrain.training.batches import Batch, Example, make_batches
 from pretrain.training.errors import TrainingError
-from pretrain.training.recipe import BatchSection, SourceSection, TrainRecipe
+from pretrain.training.recipe import BatchSection, DecontaminationSection, SourceSection, TrainRecipe
+from pretrain.weighting.stored import read_weights
 from vlm.sample import Sample
 
 log = logging.getLogger(__name__)
@@ -94,21 +97,62 @@ def open_plan(recipe: TrainRecipe) -> Plan:
 
     Raises:
         TrainingError: no folder is given, or two have the same name.
-        DataError: a folder holds no shards, or they are damaged.
+        DataError: a folder holds no shards, they are damaged, or a list of excluded samples is not of them.
+        SamplingError: a weights file is missing, or was made for another index.
     """
-    train = recipe.data.train
-    if not train:
+    if not recipe.data.train:
         raise TrainingError("data.train names no shard folder: give one, for example data.train=work/shards/train")
-    sections = [SourceSection(path=train)] if isinstance(train, str) else train
-    sources = [ShardSet.open(section.path, name=section.name) for section in sections]
+    sources = [ShardSet.open(section.path, name=section.name) for section in _sections(recipe)]
     names = [source.name for source in sources]
     if len(set(names)) < len(names):
         raise TrainingError(
             f"data.train: two folders hold data sets of the same name ({', '.join(names)}): give each its own, "
             "for example {path: work/shards/train, name: first}"
         )
-    weights = {s.name: np.full(len(s), section.weight) for s, section in zip(sources, sections, strict=True)}
+    weights = _mix_weights(recipe, sources)
     return Plan(sources, seed=recipe.seed, batch=recipe.batch.samples, weights=weights, block=recipe.data.block)
+
+
+def _sections(recipe: TrainRecipe) -> list[SourceSection]:
+    train = recipe.data.train or []
+    return [SourceSection(path=train)] if isinstance(train, str) else train
+
+
+def _mix_weights(recipe: TrainRecipe, sources: Sequence[ShardSet]) -> dict[str, np.ndarray]:
+    """(N,) times that an epoch shows each sample, by name of the source; 0 for those that the recipe excludes."""
+    excluded = excluded_masks(_decontamination(recipe).exclude or (), sources)
+    return {
+        s.name: np.where(excluded[s.name], 0.0, _sample_weights(s, section))
+        for s, section in zip(sources, _sections(recipe), strict=True)
+    }
+
+
+def _sample_weights(source: ShardSet, section: SourceSection) -> np.ndarray:
+    """(N,) times that an epoch shows each sample."""
+    if section.weights is None:
+        return np.full(len(source), section.weight)
+    return read_weights(section.weights, source).weights * section.weight
+
+
+def check_contamination(plan: Plan, recipe: TrainRecipe) -> dict[str, Any]:
+    """Compare the mix with the recipe's benchmark manifests and its validation data; what was checked, for the run.
+
+    Raises:
+        DataError: the mix holds what it must not (``ContaminationError``), or it cannot be checked.
+    """
+    section = _decontamination(recipe)
+    return check_mix(
+        plan.sources,
+        {name: weights == 0 for name, weights in _mix_weights(recipe, plan.sources).items()},
+        manifests=section.manifests or (),
+        val=ShardSet.open(recipe.data.val) if recipe.data.val else None,
+        allow_val_overlap=section.allow_val_overlap,
+        workers=recipe.data.workers,
+    )
+
+
+def _decontamination(recipe: TrainRecipe) -> DecontaminationSection:
+    return recipe.data.decontamination or DecontaminationSection()
 
 
 def data_manifest(plan: Plan, recipe: TrainRecipe) -> dict[str, Any]:

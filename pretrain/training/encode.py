@@ -3,7 +3,9 @@
 Shapes: T tokens, P patches of all images, C numbers in a patch, I images, F findings.
 """
 
+import hashlib
 import io
+import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -21,23 +23,32 @@ from vlm.sample import EncodedImage, Sample
 class Pictures:
     """Encoded images to patches, with an optional memory of those seen.
 
-    ``cached`` keeps float16 patches; bf16 training sees no difference (a grey level is 30 times the rounding).
+    ``cached`` keeps float16 patches; bf16 training sees no difference (a grey level is 30 times the rounding). They are
+    known by their bytes: keys are unique within a data set only, and a run reads several.
     """
 
     def __init__(self, image_processor: Any, cached: bool):
         self.image_processor = image_processor
-        self._memory: dict[tuple[str, int], tuple[torch.Tensor, torch.Tensor]] | None = {} if cached else None
+        self._memory: dict[bytes, tuple[torch.Tensor, torch.Tensor]] | None = {} if cached else None
 
-    def patches(self, key: str, index: int, image: EncodedImage) -> tuple[torch.Tensor, torch.Tensor]:
-        """Patches (P, C) and grid (1, 3) of image ``index`` of sample ``key``."""
-        if self._memory is not None and (key, index) in self._memory:
-            return self._memory[key, index]
+    def patches(self, image: EncodedImage) -> tuple[torch.Tensor, torch.Tensor]:
+        """Patches (P, C) and grid (1, 3) of an image."""
+        key = b"" if self._memory is None else _digest(image.data, json.dumps(image.meta, sort_keys=True).encode())
+        if self._memory is not None and key in self._memory:
+            return self._memory[key]
         made = self.image_processor(images=[image.decode().render()], return_tensors="pt")
         result = made["pixel_values"], made["image_grid_thw"]
         if self._memory is not None:
             result = (result[0].half(), result[1])
-            self._memory[key, index] = result
+            self._memory[key] = result
         return result
+
+
+def _digest(*parts: bytes) -> bytes:
+    digest = hashlib.blake2b(digest_size=16)
+    for part in parts:
+        digest.update(len(part).to_bytes(8, "little") + part)
+    return digest.digest()
 
 
 class ConversationEncoder:
@@ -72,7 +83,7 @@ class ConversationEncoder:
 
     def _encode(self, sample: Sample, conversations: Sequence[Sequence[Message]]) -> Example:
         shown = image_indices(conversations[0])
-        pictures = [self.pictures.patches(sample.key, i, sample.images[i]) for i in shown]
+        pictures = [self.pictures.patches(sample.images[i]) for i in shown]
         rows = [self.token_ids(messages, [grid for _, grid in pictures]) for messages in conversations]
         ids, branches = share_prefix(rows, self.turn_start) if len(rows) > 1 else (rows[0], None)
         labels = [assistant_labels(row, self.turn_start, self.turn_end, self.assistant) for row in rows]
@@ -138,15 +149,15 @@ class MaskEncoder:
     def __init__(self, image_processor: Any, findings: Sequence[str], cached: bool):
         self.pictures = Pictures(image_processor, cached)
         self.findings = tuple(findings)
-        self._truth: dict[tuple[str, int], torch.Tensor] = {}
+        self._truth: dict[tuple[bytes, int, int], torch.Tensor] = {}
 
     def __call__(self, sample: Sample, t: int) -> Example:
         pixels, grids, targets = [], [], []
         for i, data in sorted(sample.masks.items()):
-            patches, grid = self.pictures.patches(sample.key, i, sample.images[i])
+            patches, grid = self.pictures.patches(sample.images[i])
             pixels.append(patches)
             grids.append(grid)
-            targets.append(self._target(sample.key, i, data, grid))
+            targets.append(self._target(data, grid))
         if not pixels:
             raise TrainingError(
                 f"sample {sample.key} has no truth mask: vision_warmup needs simulated data (`medvlm data simulate`)"
@@ -159,12 +170,13 @@ class MaskEncoder:
             image_targets=torch.stack([(target > 0).any(0).float() for target in targets]),
         )
 
-    def _target(self, key: str, index: int, data: bytes, grid: torch.Tensor) -> torch.Tensor:
-        if (key, index) not in self._truth:
+    def _target(self, data: bytes, grid: torch.Tensor) -> torch.Tensor:
+        height, width = grid[0, 1:].tolist()
+        key = _digest(data), height, width
+        if key not in self._truth:
             mask = np.asarray(Image.open(io.BytesIO(data))).astype(np.uint32)
-            height, width = grid[0, 1:].tolist()
-            self._truth[key, index] = pool_mask(mask, height, width, len(self.findings))
-        return self._truth[key, index]
+            self._truth[key] = pool_mask(mask, height, width, len(self.findings))
+        return self._truth[key]
 
 
 def pool_mask(mask: np.ndarray, height: int, width: int, findings: int) -> torch.Tensor:

@@ -23,9 +23,18 @@ import torch
 from accelerate import Accelerator
 from torch.distributed.tensor import DTensor
 
+from pretrain.shards.errors import DataError
 from pretrain.training.batches import Batch, idle_batch
 from pretrain.training.checkpoint import CheckpointStore
-from pretrain.training.data import StepDataset, StepWork, data_manifest, open_plan, simulated_only, step_loader
+from pretrain.training.data import (
+    StepDataset,
+    StepWork,
+    check_contamination,
+    data_manifest,
+    open_plan,
+    simulated_only,
+    step_loader,
+)
 from pretrain.training.errors import TrainingError
 from pretrain.training.evaluate import Evaluation
 from pretrain.training.export import export_model
@@ -253,10 +262,12 @@ class Trainer:
 
     def _open_folder(self) -> None:
         problem: Exception | None = None
+        checked: dict[str, Any] = {}
         if self.main:
             try:
+                checked = check_contamination(self.plan, self.recipe)
                 self.run.open(self.recipe)
-            except TrainingError as error:
+            except (TrainingError, DataError) as error:
                 problem = error
         failed = self._broadcast(None if problem is None else str(problem))
         if problem is not None:
@@ -265,7 +276,7 @@ class Trainer:
             raise TrainingError(failed)
         if self.main:
             self.run.record("environment", environment())
-            self.run.record("data", data_manifest(self.plan, self.recipe))
+            self.run.record("data", data_manifest(self.plan, self.recipe) | {"contamination": checked})
             for line in describe_groups(self.stage.groups):
                 log.info("%s", line)
 

@@ -32,12 +32,28 @@ class ModelSection(RecipeModel):
 class SourceSection(RecipeModel):
     """One shard folder and its weight: how often an epoch shows each sample of it.
 
-    ``name`` is needed where two folders were imported under the same name.
+    ``name`` is needed where two folders were imported under the same name. ``weights`` is a file of `medvlm data
+    weights`, made for this very folder: how often each single sample comes, times ``weight``.
     """
 
     path: str
     name: str | None = None
     weight: float = Field(default=1.0, gt=0)
+    weights: str | None = None
+
+
+class DecontaminationSection(RecipeModel):
+    """What the training mix must not hold; see docs/decontamination.md.
+
+    Attributes:
+        manifests: benchmark manifests that the mix is compared with before the run starts.
+        exclude: lists of samples that get weight 0, as ``medvlm data decontaminate scan --remove`` writes them.
+        allow_val_overlap: start although records, patients or studies of ``data.val`` are in the mix.
+    """
+
+    manifests: list[str] | None = None
+    exclude: list[str] | None = None
+    allow_val_overlap: bool = False
 
 
 class DataSection(RecipeModel):
@@ -59,6 +75,7 @@ class DataSection(RecipeModel):
         workers: decoding processes of each rank; the order of samples does not depend on it.
         cache: keep encoded pictures in memory (float16), for data that fit and are seen many times.
         block: passes of shards that are shuffled together.
+        decontamination: benchmarks that the mix is checked against; null checks ``val`` alone and says so.
     """
 
     train: str | list[SourceSection] | None = None
@@ -71,6 +88,7 @@ class DataSection(RecipeModel):
     workers: int = Field(default=0, ge=0)
     cache: bool = False
     block: int = Field(default=8, ge=1)
+    decontamination: DecontaminationSection | None = None
 
 
 class BatchSection(RecipeModel):
@@ -223,6 +241,8 @@ RESUMABLE_KEYS = (
     "wandb",
     "data.workers",
     "data.cache",
+    "data.decontamination.manifests",
+    "data.decontamination.allow_val_overlap",
     "checkpoint.every",
     "checkpoint.keep",
     "minutes",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -11,7 +11,7 @@ import numpy as np
 from .anatomy import build_chest, heart_bodies, lung_bodies
 from .body import Build, draw_build
 from .detector import Exposure, collimate, detect, draw_exposure, present, stamp_marker
-from .findings import FINDINGS, draw_pathology, draw_presence
+from .findings import FINDINGS, draw_pathology, draw_presence, with_shares
 from .projection import View, rotation_matrix
 from .questions import make_questions
 from .report import make_report
@@ -64,6 +64,7 @@ def generate_case(
     size: int = 256,
     lateral_share: float = 0.35,
     findings: Collection[str] = FINDINGS,
+    shares: Mapping[str, float] | None = None,
     full_masks: bool = False,
 ) -> Case:
     """Make the whole study of one simulated patient.
@@ -71,10 +72,12 @@ def generate_case(
     size: longest side of a film in pixels (the other follows from the field of view).
     lateral_share: share of upright (PA) studies that also have a left lateral film.
     findings: those of FINDINGS that may be there and are asked about.
+    shares: of all patients that have a finding, where it is not the simulator's own (`findings.with_shares`).
     full_masks: also keep the truth masks at full resolution.
     """
     build = draw_build(stream(seed, patient, "build"))
-    presence = draw_presence(stream(seed, patient, "presence"), findings)
+    prevalence = with_shares(shares or {})
+    presence = draw_presence(stream(seed, patient, "presence"), findings, prevalence)
     views = _draw_views(build, presence.intensive_care, size, lateral_share, stream(seed, patient, "views"))
     heart = _fit_heart(build, presence.present["cardiomegaly"], views[0], stream(seed, patient, "heart"))
     chest = build_chest(build, heart, stream(seed, patient, "anatomy"))
@@ -104,7 +107,7 @@ def generate_case(
         exposures=exposures,
         truth=truth,
         report=make_report(truth, stream(seed, patient, "report")),
-        qa=make_questions(truth, stream(seed, patient, "questions"), lateral_share, findings),
+        qa=make_questions(truth, stream(seed, patient, "questions"), lateral_share, findings, prevalence),
         build=build,
         full_masks=raw_masks if full_masks else [],
     )

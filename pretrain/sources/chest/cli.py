@@ -14,6 +14,8 @@ Examples:
 
   medvlm data simulate data/big --patients 20000 --size 512 --seed 3 --workers 8
 
+  medvlm data simulate data/rare --finding cardiomegaly --finding pacemaker --prevalence pacemaker=0.01
+
 Stopped half-way, the same command goes on where it was.
 """
 
@@ -27,6 +29,10 @@ def simulate(
     lateral: Annotated[float, typer.Option(help="Share of upright studies with a lateral film.")] = 0.35,
     finding: Annotated[
         list[str] | None, typer.Option(help="A finding that may be there; repeat it. Without: all.", show_default=False)
+    ] = None,
+    prevalence: Annotated[
+        list[str] | None,
+        typer.Option(metavar="FINDING=SHARE", help="Share of patients with a finding; repeat it.", show_default=False),
     ] = None,
     test: Annotated[float, typer.Option(help="Share of patients held out as test.")] = 0.15,
     val: Annotated[float, typer.Option(help="Share of patients held out as val.")] = 0.05,
@@ -50,10 +56,24 @@ def simulate(
             shares=(1 - test - val, val, test),
             lateral_share=lateral,
             **({"findings": finding} if finding else {}),
+            prevalence=_shares(prevalence or []),
             progress=lambda done, total: bar.update(task, completed=done, total=total),
         )
     shares = ", ".join(f"{n} {split}" for split, n in report.patients.items())
     console.print(f"{report.out}: {shares} patients, {report.images} images, {report.questions} questions (simulated)")
+
+
+def _shares(pairs: list[str]) -> dict[str, float]:
+    shares = {}
+    for pair in pairs:
+        name, _, share = pair.partition("=")
+        try:
+            shares[name.strip()] = float(share)
+        except ValueError:
+            raise typer.BadParameter(
+                f"{pair!r} is not FINDING=SHARE, for example pacemaker=0.01", param_hint="--prevalence"
+            ) from None
+    return shares
 
 
 simulate.__doc__ = f"{simulate.__doc__}\n{EXAMPLES}"

@@ -7,7 +7,7 @@ prevalence. Findings therefore co-occur plausibly while each keeps its own state
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from statistics import NormalDist
 
@@ -49,6 +49,7 @@ PREVALENCE = {
     "central_line": 0.40,
     "pacemaker": 0.34,
 }
+"""Of the patients who are not drawn normal, before air and fluid of one pleural space exclude each other."""
 NORMAL_SHARE = 0.10
 
 # columns: heart failure, intensive care, trauma, smoking
@@ -77,17 +78,25 @@ class Presence:
     intensive_care: float
 
 
-def draw_presence(rng: np.random.Generator, findings: Collection[str] = FINDINGS) -> Presence:
+def with_shares(shares: Mapping[str, float]) -> dict[str, float]:
+    """PREVALENCE, with the given shares of *all* patients (0 to 0.9) in place of its own."""
+    return PREVALENCE | {name: share / (1 - NORMAL_SHARE) for name, share in shares.items()}
+
+
+def draw_presence(
+    rng: np.random.Generator, findings: Collection[str] = FINDINGS, prevalence: Mapping[str, float] = PREVALENCE
+) -> Presence:
     """Draw the findings of one patient. Pleural air and fluid of one side exclude each other (stated limit).
 
     findings: those that may be there; leaving some out changes nothing about the others of the same patient.
+    prevalence: of every finding, as PREVALENCE; a patient who has a finding at some prevalence has it at a higher one.
     """
     latent = rng.standard_normal(4)
     excess = {}
     for name in FINDINGS:
         load = np.array(LOADINGS[name])
         liability = load @ latent + np.sqrt(1 - load @ load) * rng.standard_normal()
-        excess[name] = liability - NormalDist().inv_cdf(1 - PREVALENCE[name])
+        excess[name] = liability - NormalDist().inv_cdf(1 - prevalence[name])
     normal = rng.random() < NORMAL_SHARE
     present = {name: bool(e > 0 and not normal) for name, e in excess.items()}
     for side in SIDES:

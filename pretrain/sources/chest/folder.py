@@ -14,7 +14,7 @@ import logging
 import multiprocessing
 import os
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,7 +25,7 @@ from vlm.errors import MedVLMError
 
 from .case import VERSION, Case, generate_case
 from .dicom_writer import encode
-from .findings import FINDINGS
+from .findings import FINDINGS, NORMAL_SHARE
 
 log = logging.getLogger(__name__)
 SPLITS = ("train", "val", "test")
@@ -57,6 +57,7 @@ class _Job:
     size: int
     lateral_share: float
     findings: tuple[str, ...]
+    prevalence: dict[str, float]
 
 
 def split_of(seed: int, patient: int, shares: tuple[float, float, float]) -> str:
@@ -77,6 +78,7 @@ def simulate(
     shares: tuple[float, float, float] = (0.8, 0.05, 0.15),
     lateral_share: float = 0.35,
     findings: Sequence[str] = FINDINGS,
+    prevalence: Mapping[str, float] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> SimulationReport:
     """Make `patients` simulated patients below `out`.
@@ -84,6 +86,7 @@ def simulate(
     size: longest side of a film, pixels (64 to 4096). workers: processes, by default one a core.
     shares: of train, val and test; they sum to 1. progress: called with (done, total) after each patient.
     findings: those that may be there and are asked about.
+    prevalence: share of patients by finding, where it is not the simulator's own (docs/simulator.md).
 
     Raises SimulationError for bad arguments, for a folder that holds another simulation, and when a file
     cannot be written.
@@ -91,6 +94,7 @@ def simulate(
     out = Path(out)
     _check(patients, size, shares, lateral_share)
     chosen = _checked_findings(findings)
+    rates = _checked_prevalence(prevalence or {}, chosen)
     settings = {
         "simulator_version": VERSION,
         "seed": seed,
@@ -98,9 +102,12 @@ def simulate(
         "shares": list(shares),
         "lateral_share": lateral_share,
         "findings": list(chosen),
+        **({"prevalence": rates} if rates else {}),
     }
     _claim(out, settings)
-    jobs = [_Job(str(out), split_of(seed, k, shares), seed, k, size, lateral_share, chosen) for k in range(patients)]
+    jobs = [
+        _Job(str(out), split_of(seed, k, shares), seed, k, size, lateral_share, chosen, rates) for k in range(patients)
+    ]
     todo = [j for j in jobs if not _marker(j).exists()]
     done = len(jobs) - len(todo)
     if progress:
@@ -132,6 +139,20 @@ def _checked_findings(findings: Sequence[str]) -> tuple[str, ...]:
     return tuple(name for name in FINDINGS if name in findings)
 
 
+def _checked_prevalence(prevalence: Mapping[str, float], chosen: Sequence[str]) -> dict[str, float]:
+    """In the order of FINDINGS."""
+    most = 1 - NORMAL_SHARE
+    for name, share in prevalence.items():
+        if name not in chosen:
+            raise SimulationError(f"prevalence names {name}, which is not among the findings {', '.join(chosen)}")
+        if not 0 < share < most:
+            raise SimulationError(
+                f"the prevalence of {name} is {share}; give a share of patients above 0 and below {most:g} "
+                f"({NORMAL_SHARE:.0%} have no finding at all)"
+            )
+    return {name: float(prevalence[name]) for name in chosen if name in prevalence}
+
+
 def _claim(out: Path, settings: dict) -> None:
     """Mark the folder as this simulation's, or refuse one that is another's."""
     path = out / "simulation.json"
@@ -139,7 +160,7 @@ def _claim(out: Path, settings: dict) -> None:
         out.mkdir(parents=True, exist_ok=True)
         if path.exists():
             there = json.loads(path.read_text())
-            differ = sorted(k for k in settings if there.get(k) != settings[k])
+            differ = sorted(k for k in {**settings, **there} if k != "simulated" and there.get(k) != settings.get(k))
             if differ:
                 raise SimulationError(
                     f"{out} holds a simulation with other settings ({', '.join(differ)}); "
@@ -169,7 +190,14 @@ def _run(jobs: list[_Job], workers: int | None):
 
 def _make(job: _Job) -> int:
     """Make one patient in a folder beside its own, then rename it into place."""
-    case = generate_case(job.seed, job.patient, size=job.size, lateral_share=job.lateral_share, findings=job.findings)
+    case = generate_case(
+        job.seed,
+        job.patient,
+        size=job.size,
+        lateral_share=job.lateral_share,
+        findings=job.findings,
+        shares=job.prevalence,
+    )
     final = _marker(job).parent
     work = final.parent.with_name(f".{case.name}.partial")
     try:

@@ -6,7 +6,7 @@ prevalence, so that over many patients each finding's answers are yes and no equ
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 
 import numpy as np
 
@@ -88,23 +88,28 @@ CLOSED = {
 }
 
 
-def share_present(name: str) -> float:
+def share_present(name: str, prevalence: Mapping[str, float] = PREVALENCE) -> float:
     """Share of patients that have the finding after the normal ones and the exclusions, to about 0.01."""
     base, _, side = name.rpartition("_")
-    share = PREVALENCE[name]
+    share = prevalence[name]
     if base in ("effusion", "pneumothorax"):
         other = "pneumothorax" if base == "effusion" else "effusion"
-        share -= EXCLUDED * 1.13 * PREVALENCE[name] * PREVALENCE[f"{other}_{side}"]
+        share -= EXCLUDED * 1.13 * prevalence[name] * prevalence[f"{other}_{side}"]
     return share * (1 - NORMAL_SHARE)
 
 
 def make_questions(
-    truth: dict, rng: np.random.Generator, lateral_share: float = 0.35, findings: Collection[str] = FINDINGS
+    truth: dict,
+    rng: np.random.Generator,
+    lateral_share: float = 0.35,
+    findings: Collection[str] = FINDINGS,
+    prevalence: Mapping[str, float] = PREVALENCE,
 ) -> list[dict]:
     """All questions of one study, each `{id, question, answer, kind, finding, options, view}`.
 
     lateral_share: as in `generate_case`; balances the question for the view.
     findings: those that may be there; of the others nothing is asked, since the answer would always be no.
+    prevalence: that the truth was drawn with; above a half, yes stays the more frequent answer.
     """
     rows: list[dict] = []
 
@@ -124,7 +129,8 @@ def make_questions(
 
     for name in FINDINGS:
         there = truth["findings"][name]
-        odds = share_present(name) / (1 - share_present(name))
+        share = share_present(name, prevalence)
+        odds = share / (1 - share)
         draw, wording = rng.random(), pick(CLOSED[name])
         if name in findings and (there or draw < odds):
             add(wording, "yes" if there else "no", "closed", name, YES_NO)

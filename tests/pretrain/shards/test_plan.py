@@ -1,5 +1,6 @@
 """The order of training data: exact quotas, exact resume on any number of ranks, refusal of another plan."""
 
+import math
 import pickle
 from collections import Counter
 
@@ -65,6 +66,14 @@ def test_weights_repeat_samples_by_floor_and_fraction(make_set):
     seen = Counter(plan.sample(t).record for t in range(90))
     assert all(seen[n] in (2, 3) for n in range(20)) and all(seen[n] in (0, 1) for n in range(20, 100))
     assert abs(sum(seen[n] for n in range(20)) - 50) <= 6  # within one for each of the six strata
+
+
+def test_rounding_of_the_weights_takes_no_sample_from_an_epoch(make_set):
+    a = make_set("a", 8)
+    weights = np.array([1 + 0.86 / 7] * 7 + [1 - 0.86])
+    assert 7.99 < math.fsum(weights.tolist()) < 8  # on paper it is 8
+    plan = Plan(a, seed=2, batch=4, weights={"a": weights})
+    assert [plan.epoch_length(epoch) for epoch in range(5)] == [8] * 5
 
 
 def test_weighted_draw_is_even_over_entities(make_set):

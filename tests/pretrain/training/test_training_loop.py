@@ -61,7 +61,12 @@ def test_warm_up_learns_the_side_and_leaves_a_checkpoint(image_shards, tmp_path)
         stage="vision_warmup",
         steps=30,
         log_every=10,
-        data={"train": str(image_shards), "val": str(image_shards), "cache": True},
+        data={
+            "train": str(image_shards),
+            "val": str(image_shards),
+            "cache": True,
+            "decontamination": {"allow_val_overlap": True},
+        },
         batch={"samples": 12, "row_samples": 6},
         optimizer={"lr": 3e-3},
         warmup={"word_weight": 0.5},
