@@ -6,9 +6,11 @@ from typing import Annotated
 import typer
 
 import med_entity_tree.mining.cli
+import med_entity_tree.questions.cli
 
 app = typer.Typer(help="The Medical Entity Tree: build, search, walk, tag, measure coverage.", no_args_is_help=True)
 med_entity_tree.mining.cli.register(app)
+med_entity_tree.questions.cli.register(app)
 
 _TREE = Annotated[Path, typer.Option("--tree", help="Folder of `medvlm met build`.")]
 _DEFAULT = Path("runs/met")

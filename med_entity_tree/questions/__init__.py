@@ -1,0 +1,1 @@
+"""Questions from paths of the knowledge graph: sampled, posed, given distractors, checked, balanced and split."""
