@@ -1,4 +1,4 @@
-"""``medvlm data import | inspect | verify``, and beside them what ``pretrain.deidentify`` registers."""
+"""``medvlm data import | inspect | verify``, and beside them what the packages of ``pretrain`` register."""
 
 from enum import StrEnum
 from pathlib import Path
@@ -6,11 +6,29 @@ from typing import Annotated
 
 import typer
 
+import pretrain.alignment.cli
+import pretrain.cleaning.cli
+import pretrain.decontamination.cli
+import pretrain.dedup.cli
 import pretrain.deidentify.cli
+import pretrain.engine.cli
+import pretrain.retrieval.cli
+import pretrain.synthesis.cli
+import pretrain.tagging.cli
+import pretrain.weighting.cli
 from pretrain.formats import Format
 
 app = typer.Typer(no_args_is_help=True, help="Make, look at and check training data.")
+pretrain.engine.cli.register(app)
+pretrain.cleaning.cli.register(app)
 pretrain.deidentify.cli.register(app)
+pretrain.dedup.cli.register(app)
+pretrain.tagging.cli.register(app)
+pretrain.retrieval.cli.register(app)
+pretrain.alignment.cli.register(app)
+pretrain.synthesis.cli.register(app)
+pretrain.decontamination.cli.register(app)
+pretrain.weighting.cli.register(app)
 
 
 class Mode(StrEnum):
@@ -28,9 +46,11 @@ Examples:
   medvlm data import /data/cr --reports reports.csv --map image=file --map text=befund --out shards/cr
   medvlm data import vqa.csv --map image=img --images pictures/ --conversation questions --out shards/vqa
   medvlm data import saved_dataset/ --split train=0.9,val=0.1 --out shards/hf
+  medvlm data import pmc/ --passage 4000 --split train=0.98,val=0.02 --out shards/articles
 
 A source is a folder of the simulator, a folder of DICOM (or PNG, NIfTI, TIFF) files with reports beside them, a table
-(.csv, .tsv, .jsonl, .parquet), or a Hugging Face data set. An interrupted import goes on when it is run again.
+(.csv, .tsv, .jsonl, .parquet), articles (PubMed or JATS XML), pages (HTML, PDF, Markdown, text), or a Hugging Face data
+set. An interrupted import goes on when it is run again.
 """
 
 
@@ -47,6 +67,9 @@ def import_command(
     ] = None,
     images: Annotated[Path | None, typer.Option(help="Folder that image paths of a table are relative to.")] = None,
     config: Annotated[str | None, typer.Option(help="Configuration of a Hugging Face data set.")] = None,
+    passage: Annotated[
+        int | None, typer.Option(min=200, help="Characters to which articles and pages are cut (6000).")
+    ] = None,
     conversation: Annotated[Mode, typer.Option(help="Turns of a sample.")] = Mode.report,
     max_questions: Annotated[int, typer.Option(min=1, help="Questions in one conversation.")] = 8,
     group: Annotated[bool, typer.Option(help="Join consecutive rows about the same study.")] = True,
@@ -74,7 +97,7 @@ def import_command(
 
     opened = open_source(
         source, format, _mapping(map or []), reports=reports, images=images, config=config, group=group,
-        licence=licence, name=name, salt=salt, simulated=simulated,
+        licence=licence, name=name, salt=salt, simulated=simulated, passage=passage,
     )  # fmt: skip
     options = ImportOptions(
         conversation=Conversation(conversation.value, max_questions),

@@ -90,11 +90,12 @@ def _schedule(daft: Any, task: PartTask, parts: list[str], workers: int, cluster
 
 
 def _use_runner(ray: str | None, workers: int) -> None:
-    """Daft's runner is one a process: it is set once, and another one later is an error of the caller."""
+    """Daft 0.7 takes its runner once a process, and tells which it would take without being told."""
     import daft
 
     if ray is None:
-        daft.set_runner_native()
+        if daft.get_or_infer_runner_type() != "native":
+            daft.set_runner_native()
         return
     try:
         import ray as cluster

@@ -10,7 +10,7 @@ import os
 import shutil
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -48,11 +48,13 @@ class Counts:
         mine[what] = mine.get(what, 0) + number
 
     def to_json(self) -> dict[str, Any]:
-        data = asdict(self)
-        for name in ("dropped", "notes"):
-            data[name] = dict(sorted(data[name].items()))
-        data["by_source"] = {s: dict(sorted(n.items())) for s, n in sorted(self.by_source.items())}
-        return data
+        return {
+            "came": self.came,
+            "kept": self.kept,
+            "dropped": dict(sorted((+self.dropped).items())),
+            "notes": dict(sorted((+self.notes).items())),
+            "by_source": {s: dict(sorted(n.items())) for s, n in sorted(self.by_source.items())},
+        }
 
     @classmethod
     def of_json(cls, data: Mapping[str, Any]) -> "Counts":
@@ -76,7 +78,7 @@ class StageFolder:
         """Make the folder ready; True where a run with the same stamp was here before."""
         stamp = self.path / _STAMP
         if stamp.is_file() and json.loads(stamp.read_text("utf-8")) == self.stamp:
-            for left in (*self.path.glob("*.part"), *self.path.glob("*.tmp")):
+            for left in (*self.path.rglob("*.part"), *self.path.rglob("*.tmp")):
                 left.unlink()
             return True
         if self.path.exists():
@@ -96,9 +98,23 @@ class StageFolder:
         return self.path / f"{name}.parquet"
 
     def write(
-        self, name: str, table: pa.Table, dropped: Iterable[Mapping[str, str]], counts: Counts, **beside: pa.Table
+        self,
+        name: str,
+        table: pa.Table,
+        dropped: Iterable[Mapping[str, str]],
+        counts: Counts,
+        beside: Mapping[str, pa.Table] = {},
+        files: Mapping[str, bytes] = {},
     ) -> None:
-        """Write a part; ``beside`` are further tables of it, as ``<name>.<word>.parquet`` in a folder of that word.
+        """Write a part.
+
+        Args:
+            name: of the part.
+            table: its records.
+            dropped: rows of ``DROPPED``.
+            counts: what became of its records.
+            beside: further tables, as ``<word>/<name>.parquet``.
+            files: further bytes, as ``<word>/<name>``.
 
         Raises:
             NoSpaceError: the disk is full; the part does not count.
@@ -109,7 +125,14 @@ class StageFolder:
         for word, more in beside.items():
             (self.path / word).mkdir(exist_ok=True)
             self._put(self.path / word / f"{name}.parquet", more)
+        for word, data in files.items():
+            (self.path / word).mkdir(exist_ok=True)
+            write_atomically(self.path / word / name, data)
         write_atomically(self.path / f"{name}.json", _json(counts.to_json()))
+
+    def put(self, path: Path, rows: Iterable[Mapping[str, Any]], schema: pa.Schema) -> None:
+        """Write one table of the stage."""
+        self._put(path, pa.Table.from_pylist(list(rows), schema))
 
     @staticmethod
     def _put(path: Path, table: pa.Table) -> None:

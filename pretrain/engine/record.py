@@ -9,13 +9,15 @@ import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pyarrow as pa
 
+from pretrain.cleaning.rules import Kind
 from pretrain.importing.study import Question, Report, Study, safe_key
 from vlm.messages import Message
 
+KINDS = get_args(Kind)
 RECORD = pa.schema(
     [
         ("key", pa.string()),
@@ -39,25 +41,44 @@ def record_key(source: str, study: Study) -> str:
 
 
 def kind_of(study: Study) -> str:
-    """What the text of a study is: ``report``, ``questions``, or ``conversation`` (a finished one)."""
+    """What the text of a study is; decides which rules it is held to (``pretrain.cleaning.rules.Kind``)."""
+    if study.extra.get("kind") in KINDS:
+        return study.extra["kind"]
     if study.messages:
         return "conversation"
-    return "report" if study.report is not None and study.report.text() else "questions"
+    return "report" if study.report is not None and study.report.text() else "question"
 
 
-def texts_of(study: Study) -> list[str]:
-    """Every text of a study that a model would read or write, in order."""
+def text_of(study: Study) -> str:
+    """What a study says, a paragraph each: what is judged, searched for benchmark items and compared.
+
+    Of conversations only what the assistant says: the requests for a report or a caption are ours, in wordings drawn by
+    chance, and would make equal texts unequal.
+    """
     found = [study.report.findings, study.report.impression] if study.report else []
     for question in study.questions:
         found += [question.question, question.answer]
     for message in study.messages:
-        found += _message_texts(message)
-    return [text for text in found if text.strip()]
+        if message.get("role") == "assistant":
+            found += _message_texts(message)
+    return "\n\n".join(text.strip() for text in found if text.strip())
 
 
-def text_of(study: Study) -> str:
-    """All texts of a study as one, a paragraph each: what is judged, tagged and compared."""
-    return "\n\n".join(text.strip() for text in texts_of(study))
+def statements_of(study: Study) -> str:
+    """What a study says is so: its report, what the assistant says, and answers; a question only where it is answered
+    with yes. A mention in "Is there a pneumothorax?" is no pneumothorax."""
+    found = [study.report.text()] if study.report else []
+    for question in study.questions:
+        answer = question.answer.strip()
+        first = answer.split(",")[0].strip(" .!").lower()
+        if first == "yes":
+            found.append(question.question.replace("?", "."))
+        elif first != "no":
+            found.append(answer)
+    for message in study.messages:
+        if message.get("role") == "assistant":
+            found += _message_texts(message)
+    return "\n\n".join(text.strip() for text in found if text.strip())
 
 
 def _message_texts(message: Message) -> list[str]:
