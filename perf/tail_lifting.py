@@ -308,7 +308,7 @@ def plot(results: Sequence[dict[str, Any]], path: Path) -> None:
             left.plot([a] * len(values), values, ".", color=colours[name], alpha=0.4)
     left.axhline(0.5, color="black", linewidth=0.8, linestyle=":")
     left.set(xlabel="exponent (0: uniform)", ylabel="held-out accuracy, half with the finding", xticks=exponents)
-    left.legend(frameon=False, loc="lower right")
+    left.legend(frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3)
     for a, marker, colour in ((0.0, "o", "#8a8f98"), (0.5, "^", "#0b6bcb"), (1.0, "s", "#c2620a")):
         rows = [row for r in results if r["exponent"] == a for row in r["findings"].values()]
         right.semilogx(
@@ -317,7 +317,7 @@ def plot(results: Sequence[dict[str, Any]], path: Path) -> None:
         )  # fmt: skip
     right.axhline(0.5, color="black", linewidth=0.8, linestyle=":")
     right.set(xlabel="training samples that show the finding", ylabel="held-out accuracy")
-    right.legend(frameon=False, loc="lower right")
+    right.legend(frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3)
     figure.suptitle("Simulated radiographs: entity-driven sampling at equal steps (dots: seeds)")
     path.parent.mkdir(parents=True, exist_ok=True)
     FigureCanvasAgg(figure).print_png(str(path), metadata={"Software": None})
