@@ -9,14 +9,16 @@ wording is not measured here: read sheet.html in the output folder.
 
 import argparse
 import resource
+import tempfile
 import time
 from collections import Counter
 from pathlib import Path
 
+from med_entity_tree.build import build_tree
 from med_entity_tree.questions.check import check
 from med_entity_tree.questions.generate import Settings, make_questions, write_questions
 from med_entity_tree.questions.sheet import write_sheet
-from med_entity_tree.tree import Tree
+from med_entity_tree.tree import ENTITIES, Tree
 
 
 def main() -> None:
@@ -25,7 +27,13 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/questions"))
     parser.add_argument("--count", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--quick", action="store_true")
     arguments = parser.parse_args()
+    if arguments.quick:
+        arguments.count, arguments.out = 10, Path(tempfile.mkdtemp()) / "questions"
+        if not (arguments.tree / ENTITIES).is_file():
+            arguments.tree = Path(tempfile.mkdtemp()) / "met"
+            build_tree(arguments.tree)
 
     settings = Settings(count=arguments.count, seed=arguments.seed)
     started, cpu = time.perf_counter(), time.process_time()

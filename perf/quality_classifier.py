@@ -5,7 +5,7 @@
     python perf/quality_classifier.py --only rules     # or sources, bootstrap, speed
 
 Medical: reports, definitions, codes. Not medical or of no use: software texts, licences, code, menus, quotes, garbled
-definitions, advertising in medical words (perf/quality_texts.py). A row of a source that was trained on says little, so
+definitions, advertising in medical words (perf/_quality_texts.py). A row of a source that was trained on says little, so
 every source is held out whole once: its recall (medical) or specificity (other) is what new sources may expect. The
 bootstrap learns from some sources, sets its threshold on others, and is measured on a third group; three rotations. No
 language model of any strength runs on this machine: the judge is a table of the sources' labels, and the same with one
@@ -22,7 +22,7 @@ from pathlib import Path
 from random import Random
 
 import numpy as np
-from quality_texts import Origin, manual_pages, origins, reports
+from _quality_texts import Origin, manual_pages, origins, reports
 
 from bench.statistics import wilson
 from pretrain.cleaning.bootstrap import Labelled, Outcome, Settings, bootstrap, draw_curve

@@ -11,6 +11,7 @@ import gzip
 import hashlib
 import re
 import subprocess
+import sysconfig
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -19,7 +20,7 @@ from itertools import islice
 from pathlib import Path
 from random import Random
 
-SITE = Path(__file__).parents[1] / ".venv/lib/python3.11/site-packages"
+SITE = Path(sysconfig.get_paths()["purelib"])
 MOST = 1500  # texts of a source
 _SIZES = (60, 1200)  # characters
 
