@@ -156,7 +156,7 @@ def _features(question: Question, option: int) -> list[str]:
 
 @dataclass
 class Checked:
-    """What a blind check left, who answered, and how often it was right before questions were dropped."""
+    """What a blind check left, who answered, and how often it was right before and after; ``by_kind``: after."""
 
     kept: list[Question]
     answerer: str
@@ -164,36 +164,51 @@ class Checked:
     unanswered: int = 0
     before: Floors | None = None
     after: Floors | None = None
+    by_kind: dict[str, Floors] = field(default_factory=dict)
 
 
 def check_by_guessing(questions: Sequence[Question], seed: int = 0, repeats: int = 3, rounds: int = 8) -> Checked:
     """Drop what the text guesser gets right in each of ``repeats`` fits on other patients with more than chance.
 
-    A single round leaves a set with other habits, so it is repeated until words alone are within the margin of chance,
-    or nothing more can be dropped.
+    Each kind of question is held to the limit alone: in one set, one that is guessed hides behind those that are not.
     """
-    checked = Checked(list(questions), TextGuesser.name, before=floors(questions, seed))
+    checked = Checked([], TextGuesser.name, before=floors(questions, seed))
+    kept: set[int] = set()
+    for kind in sorted({q.kind for q in questions}):
+        numbers = [n for n, q in enumerate(questions) if q.kind == kind]
+        left = _until_guessing_fails([questions[n] for n in numbers], seed, repeats, rounds)
+        kept.update(numbers[n] for n in left)
+        checked.dropped[kind] = len(numbers) - len(left)
+        checked.by_kind[kind] = floors([questions[numbers[n]] for n in left], seed + 1000)
+    checked.dropped = +checked.dropped
+    checked.kept = [q for n, q in enumerate(questions) if n in kept]
+    checked.after = floors(checked.kept, seed + 1000)
+    return checked
+
+
+def _until_guessing_fails(questions: Sequence[Question], seed: int, repeats: int, rounds: int) -> list[int]:
+    """Numbers of the questions that stay. One round leaves a set with other habits, so it is repeated until words alone
+    are within the margin of chance, or nothing more can be dropped."""
+    left = list(range(len(questions)))
     for _ in range(rounds):
-        checked.after = floors(checked.kept, seed + 1000)  # folds that no round has dropped by
-        if not checked.kept or not {"prior", "words"} & set(checked.after.above()):
+        asked = [questions[n] for n in left]
+        after = floors(asked, seed + 1000)  # folds that no round has dropped by
+        if not asked or not {"prior", "words"} & set(after.above()):
             break
-        sure = np.zeros(len(checked.kept))
-        right = np.ones(len(checked.kept), bool)
+        sure = np.zeros(len(asked))
+        right = np.ones(len(asked), bool)
         for repeat in range(repeats):
-            for n, (p, q) in enumerate(zip(TextGuesser(seed + repeat).probabilities(checked.kept), checked.kept)):
+            for n, (p, q) in enumerate(zip(TextGuesser(seed + repeat).probabilities(asked), asked)):
                 right[n] &= int(p.argmax()) == q.answer
                 sure[n] += p[q.answer] * len(p)
         # The surest first, and no more than the excess over chance: dropping all would turn the habit round.
-        excess = max(checked.after.prior, checked.after.words) - checked.after.chance
-        most = max(1, int(excess * len(checked.kept)))
-        order = [n for n in np.argsort(-sure, kind="stable").tolist() if right[n]][:most]
-        if not order:
+        excess = max(after.prior, after.words) - after.chance
+        most = max(1, int(excess * len(asked)))
+        gone = set([n for n in np.argsort(-sure, kind="stable").tolist() if right[n]][:most])
+        if not gone:
             break
-        gone = set(order)
-        checked.dropped.update(checked.kept[n].kind for n in gone)
-        checked.kept = [q for n, q in enumerate(checked.kept) if n not in gone]
-    checked.after = floors(checked.kept, seed + 1000)
-    return checked
+        left = [number for n, number in enumerate(left) if n not in gone]
+    return left
 
 
 def check_by_asking(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from pretrain.synthesis.blind import Floors
+    from pretrain.synthesis.blind import Checked
 
 _EXAMPLES = """
 Examples:
@@ -79,17 +79,22 @@ def synthesize_command(
         console.print(f"  {n:,} x {reason}", markup=False)
     if report.checked is not None and report.checked.before and report.checked.after:
         console.print(f"  answered blind by {report.checked.answerer}: {report.checked.dropped.total()} dropped")
-        _show(console, report.checked.before, report.checked.after)
+        _show(console, report.checked)
 
 
-def _show(console, before: "Floors", after: "Floors") -> None:
+def _show(console, checked: "Checked") -> None:
     from rich.table import Table
 
     names = ("questions", "chance", "majority", "longest", "shortest", "prior", "words")
     table = Table("", *names, title="Without the image")
-    for label, found in (("made", before), ("kept", after)):
-        values = [f"{getattr(found, name):.3f}" if name != "questions" else str(found.questions) for name in names]
-        table.add_row(label, *values)
+    shown = {"made": checked.before, "kept": checked.after, **{f"kept, {k}": f for k, f in checked.by_kind.items()}}
+    warnings = []
+    for label, found in shown.items():
+        if found is not None:
+            values = [f"{getattr(found, name):.3f}" if name != "questions" else str(found.questions) for name in names]
+            table.add_row(label, *values)
+            if label != "made" and found.above():
+                warnings.append(f"{label}: still more than 5 points above chance by {', '.join(found.above())}")
     console.print(table)
-    if above := after.above():
-        console.print(f"[yellow]still more than 5 points above chance: {', '.join(above)}[/]")
+    for warning in warnings:
+        console.print(f"[yellow]{warning}[/]")

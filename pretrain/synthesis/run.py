@@ -220,6 +220,7 @@ def _summary(report: SynthesisReport, options: Options) -> dict[str, Any]:
         "unanswered": checked.unanswered,
         "floors before": _rounded(checked.before),
         "floors after": _rounded(checked.after),
+        "floors after, by kind": {kind: _rounded(found) for kind, found in sorted(checked.by_kind.items())},
     }
 
 

@@ -159,6 +159,19 @@ def test_what_words_give_away_is_dropped_and_counted():
     assert checked.dropped.total() == len(gone) and "no image" in checked.answerer
 
 
+def test_a_kind_that_is_guessed_does_not_hide_behind_one_that_is_not():
+    draw = random.Random(4)
+    fair = constructed(1900, lambda n: draw.randrange(4))
+    known = [
+        replace(q, id=f"k{q.id}", kind="parent", group=f"k{q.group}") for q in constructed(100, lambda n: n % 10 % 4)
+    ]
+    known = [replace(q, answer=0 if n % 10 else q.answer) for n, q in enumerate(known)]
+    checked = check_by_guessing([*fair, *known])
+    assert checked.before.words <= 0.30 < floors(known).words
+    assert checked.dropped["parent"] > 50 and checked.dropped["sibling"] == 0
+    assert checked.by_kind["sibling"].above() == []
+
+
 def test_a_fair_set_loses_nothing():
     draw = random.Random(3)
     checked = check_by_guessing(constructed(600, lambda n: draw.randrange(4)))
