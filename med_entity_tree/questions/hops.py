@@ -159,21 +159,22 @@ class Facts:
         return {other for links in self._links.values() for other, _ in links.get(entity, ())}
 
     def above(self, entity: str) -> frozenset[str]:
-        """All that the entity is a kind or a part of, over every hierarchy; not itself."""
+        """All that the entity is a kind or a part of, in every hierarchy; itself only where these make a circle."""
         return self._closed(entity, True, self._above)
 
     def below(self, entity: str) -> frozenset[str]:
-        """All kinds and parts of the entity, over every hierarchy; not itself."""
+        """All kinds and parts of the entity, in every hierarchy; itself only where these make a circle."""
         return self._closed(entity, False, self._below)
 
     def _closed(self, entity: str, forward: bool, known: dict[str, frozenset[str]]) -> frozenset[str]:
         if entity not in known:
-            found, todo = {entity}, [entity]
+            found: set[str] = set()
+            todo = [entity]
             while todo:
                 new = [other for other in self._next[forward].get(todo.pop(), ()) if other not in found]
                 found.update(new)
                 todo += new
-            known[entity] = frozenset(found - {entity})
+            known[entity] = frozenset(found)
         return known[entity]
 
     def loose(self, penultimate: Collection[str], hop: Hop, most: int) -> frozenset[str]:

@@ -6,7 +6,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from med_entity_tree.entity import ROOTS, Entity
@@ -65,6 +65,15 @@ def graphs(draw):
 
 @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(graphs())
+@example(  # merged hierarchies that make a circle: an entity is then above itself
+    (
+        distinct(
+            Edge(a, kind, b, "S")
+            for a, kind, b in (("N0", "has_finding", "N1"), ("N0", "is_a", "N1"), ("N1", "is_a", "N0"))
+        ),
+        [Hop("has_finding", True), Hop("is_a", True)],
+    )
+)
 def test_both_implementations_and_enumeration_agree(tmp_path_factory, graph):
     edges, hops = graph
     entities = [Entity("MET:disease", ROOTS["disease"], "root", ["MET:disease"], root="disease")]
