@@ -70,7 +70,7 @@ def options(
         datefmt="%H:%M:%S",
         handlers=[RichHandler(console=Console(stderr=True), show_path=False, rich_tracebacks=False)],
     )
-    for chatty in ("httpx", "httpx2", "httpcore", "urllib3", "filelock", "matplotlib", "fsspec"):
+    for chatty in ("httpx", "httpx2", "httpcore", "urllib3", "filelock", "matplotlib", "fsspec", "tracing.span"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
 
 

@@ -91,9 +91,7 @@ def _entities(recipe: EngineRecipe, by_split: Mapping[str, Mapping[str, int]]) -
             by_root[entity.root][entity.level] += 1
     edges = [*BUCKETS, None]
     buckets = {
-        f"{low} to {high - 1}" if high else f"{low} and more": sum(
-            low <= number and (high is None or number < high) for number in known.values()
-        )
+        _range(low, high): sum(low <= number and (high is None or number < high) for number in known.values())
         for low, high in pairwise(edges)
     }
     return {
@@ -108,6 +106,12 @@ def _entities(recipe: EngineRecipe, by_split: Mapping[str, Mapping[str, int]]) -
         ],
         "once": sum(number == 1 for number in known.values()),
     }
+
+
+def _range(low: int, high: int | None) -> str:
+    if high is None:
+        return f"{low} and more"
+    return str(low) if high == low + 1 else f"{low} to {high - 1}"
 
 
 def render(facts: Mapping[str, Any]) -> str:
