@@ -24,7 +24,7 @@ from vlm.messages import validate_messages
 
 REPORT = "report.json"
 _SURPLUS = (2.4, 4.0, 7.0)  # chains for each question that is asked for; tried one after the other
-_OF_AN_ANSWER = 3  # questions of one length
+_OF_AN_ANSWER = 2  # questions of one length
 _STOCK, _STOCK_HOPS = 2, 3  # walks for distractors for each chain, and the longest of them
 
 
