@@ -23,11 +23,11 @@ from pretrain.decontamination.text import (
     Hasher,
     find,
     make_slots,
-    overlap,
     sentences_of,
     windows,
     words_of,
 )
+from pretrain.dedup.kernels import shared
 from vlm.errors import MedVLMError
 
 VERSION = 1  # of the rules of this file: results of another one are not taken from the cache
@@ -406,8 +406,8 @@ def _similar(own, slots, keys, starts, owners, shingles, ends):
         other = shingles[ends[text] : ends[text + 1]]
         if min(len(own), len(other)) < JACCARD * max(len(own), len(other)):
             continue  # sets of such different sizes cannot be that alike
-        shared = overlap(own, other)
-        value = shared / (len(own) + len(other) - shared)
+        both = shared(own, other)
+        value = both / (len(own) + len(other) - both)
         if value >= JACCARD:
             candidates[count], values[count] = text, value
             count += 1

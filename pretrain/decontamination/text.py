@@ -172,19 +172,3 @@ def find(slots, keys, key):
             return slots[at]
         at = (at + np.uint64(1)) & last
     return -1
-
-
-@numba.njit(cache=True)
-def overlap(a, b):
-    """Numbers that two sorted, unique arrays share."""
-    i = j = shared = 0
-    while i < len(a) and j < len(b):
-        if a[i] == b[j]:
-            shared += 1
-            i += 1
-            j += 1
-        elif a[i] < b[j]:
-            i += 1
-        else:
-            j += 1
-    return shared

@@ -13,7 +13,8 @@ from pretrain.decontamination.errors import DecontaminationError
 from pretrain.decontamination.judge import judge
 from pretrain.decontamination.manifest import Manifest, build_manifest
 from pretrain.decontamination.match import Matcher
-from pretrain.decontamination.text import Hasher, find, make_slots, overlap, stated_boilerplate, windows, words_of
+from pretrain.decontamination.text import Hasher, find, make_slots, stated_boilerplate, windows, words_of
+from pretrain.dedup.kernels import shared
 
 
 def found(items, documents, salt=""):
@@ -182,4 +183,4 @@ def test_jaccard_of_shingles_is_that_of_sets(a, b):
     sets = [{t[i : i + 5] for i in range(len(t) - 4)} for t in (one, two)]
     made = [hasher.shingles(words_of(t)) for t in (a, b)]
     assert [len(m) for m in made] == [len(s) for s in sets]
-    assert overlap(*made) == len(sets[0] & sets[1])
+    assert shared(*made) == len(sets[0] & sets[1])
