@@ -6,6 +6,7 @@ a user turn with the image and a request for its caption, and the caption as the
 its key as the cluster "study", so that a split never cuts a document.
 """
 
+import hashlib
 import math
 import re
 from collections import Counter
@@ -14,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from pretrain.importing.errors import ImportSourceError
 from pretrain.importing.study import Drop, Study, cluster_key
 from pretrain.importing.text_encoding import REPLACEMENT
 from pretrain.shards.ordering import derive
@@ -205,3 +207,76 @@ def guess_documents(path: str | Path) -> Literal["pubmed", "pages"] | None:
     if seen["pubmed"] > seen["pages"]:
         return "pubmed"
     return "pages" if seen["pages"] or (seen["txt"] and not seen["picture"]) else None
+
+
+class DocumentFolder:
+    """What sources of documents share: the files below a path, one split, a fingerprint of files and settings.
+
+    Args:
+        path: folder, or one file.
+        kind: of ``DOCUMENT_SUFFIXES``.
+        passages: how long texts are cut.
+
+    Raises:
+        ImportSourceError: there is no such file.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        kind: Literal["pubmed", "pages"],
+        passages: Passages,
+        *,
+        licence: str,
+        name: str | None,
+        simulated: bool,
+        salt: str,
+    ):
+        self.path = Path(path)
+        self.files = document_files(self.path, DOCUMENT_SUFFIXES[kind])
+        self.root = self.path if self.path.is_dir() else self.path.parent
+        self.passages = passages
+        self.licence, self.simulated, self.salt = licence, simulated, salt
+        self.name = name or self.path.resolve().name.split(".")[0]
+
+    def splits(self) -> list[str]:
+        return ["train"]
+
+    def total(self, split: str) -> int | None:
+        return None
+
+    def settings(self) -> str:
+        """What decides the passages, beside the files."""
+        return f"{self.passages.limit} {self.passages.name} {self.salt}"
+
+    def fingerprint(self) -> str:
+        return files_fingerprint(self.files, self.root, self.settings())
+
+
+def document_files(path: Path, suffixes: tuple[str, ...]) -> list[Path]:
+    """Files of a folder with one of the suffixes, sorted; or the one file.
+
+    Raises:
+        ImportSourceError: there is none.
+    """
+    if path.is_file():
+        return [path]
+    if not path.is_dir():
+        raise ImportSourceError(f"there is no file or folder {path}")
+    hidden = (p for p in path.rglob("*") if p.is_file() and not p.name.startswith("."))
+    found = sorted(p for p in hidden if p.name.lower().endswith(suffixes))
+    if not found:
+        raise ImportSourceError(f"{path} holds no file that ends in {', '.join(suffixes)}")
+    return found
+
+
+def files_fingerprint(files: list[Path], root: Path, settings: str) -> str:
+    """Changes with names, sizes, beginnings and ends of the files, and with the settings."""
+    sha = hashlib.sha256(settings.encode())
+    for path in files:
+        size = path.stat().st_size
+        with path.open("rb") as file:
+            sha.update(f"\n{path.relative_to(root).as_posix()} {size}\n".encode() + file.read(4096))
+            file.seek(max(0, size - 4096))
+            sha.update(file.read(4096))
+    return sha.hexdigest()

@@ -8,20 +8,20 @@ from urllib.parse import unquote
 
 from pretrain.importing.documents import (
     DEFAULT_PASSAGES,
-    DOCUMENT_SUFFIXES,
     Document,
+    DocumentFolder,
     Figure,
     Passages,
     document_studies,
 )
 from pretrain.importing.page_child import PageChild
-from pretrain.importing.pubmed import document_files, files_fingerprint, licence_id
+from pretrain.importing.pubmed import licence_id
 from pretrain.importing.study import Drop, Study, cluster_key
 
 _MAX_FILE = 256 << 20
 
 
-class PageFolder:
+class PageFolder(DocumentFolder):
     """Documents of a folder tree, or of one file.
 
     File names may tell who a patient is: keys are hashes of paths, and only the list of dropped records shows them.
@@ -50,22 +50,8 @@ class PageFolder:
         simulated: bool = False,
         salt: str = "",
     ):
-        self.path = Path(path)
-        self.files = document_files(self.path, DOCUMENT_SUFFIXES["pages"])
-        self.root = self.path if self.path.is_dir() else self.path.parent
-        self.passages, self.timeout_s = passages, timeout_s
-        self.licence, self.simulated, self.salt = licence, simulated, salt
-        self.name = name or self.path.resolve().name.split(".")[0]
-
-    def splits(self) -> list[str]:
-        return ["train"]
-
-    def total(self, split: str) -> int | None:
-        return None
-
-    def fingerprint(self) -> str:
-        settings = f"{self.passages.limit} {self.passages.name} {self.salt}"
-        return files_fingerprint(self.files, self.root, settings)
+        super().__init__(path, "pages", passages, licence=licence, name=name, simulated=simulated, salt=salt)
+        self.timeout_s = timeout_s
 
     def studies(self, split: str) -> Iterator[Study | Drop]:
         with PageChild(self.timeout_s) as child:

@@ -15,13 +15,12 @@ from pretrain.importing.article_records import Damaged, article_records
 from pretrain.importing.article_text import local, paragraphs, plain
 from pretrain.importing.documents import (
     DEFAULT_PASSAGES,
-    DOCUMENT_SUFFIXES,
     Document,
+    DocumentFolder,
     Figure,
     Passages,
     document_studies,
 )
-from pretrain.importing.errors import ImportSourceError
 from pretrain.importing.study import Drop, Study
 
 _XLINK = "{http://www.w3.org/1999/xlink}href"
@@ -31,7 +30,7 @@ _RETRACTED = frozenset(("retracted publication", "retraction of publication", "r
 _LICENCE_LENGTH = 200
 
 
-class PubMedSource:
+class PubMedSource(DocumentFolder):
     """Articles of XML files; one article gives its passages and figures.
 
     Args:
@@ -56,23 +55,11 @@ class PubMedSource:
         simulated: bool = False,
         salt: str = "",
     ):
-        self.path = Path(path)
-        self.files = document_files(self.path, DOCUMENT_SUFFIXES["pubmed"])
-        self.root = self.path if self.path.is_dir() else self.path.parent
-        self.passages, self.body = passages, body
-        self.licence, self.simulated, self.salt = licence, simulated, salt
-        self.name = name or self.path.resolve().name.split(".")[0]
+        super().__init__(path, "pubmed", passages, licence=licence, name=name, simulated=simulated, salt=salt)
+        self.body = body
 
-    def splits(self) -> list[str]:
-        return ["train"]
-
-    def total(self, split: str) -> int | None:
-        return None
-
-    def fingerprint(self) -> str:
-        """From names and sizes of the files, and how they are cut."""
-        settings = f"{self.passages.limit} {self.passages.name} {self.body} {self.salt}"
-        return files_fingerprint(self.files, self.root, settings)
+    def settings(self) -> str:
+        return f"{super().settings()} {self.body}"
 
     def studies(self, split: str) -> Iterator[Study | Drop]:
         for path in self.files:
@@ -215,32 +202,3 @@ def licence_id(text: str) -> str:
 
 def _hashed(texts: list[str]) -> str:
     return "text-" + hashlib.sha256("\0".join(texts).encode()).hexdigest()[:16]
-
-
-def document_files(path: Path, suffixes: tuple[str, ...]) -> list[Path]:
-    """Files of a folder with one of the suffixes, sorted; or the one file.
-
-    Raises:
-        ImportSourceError: there is none.
-    """
-    if path.is_file():
-        return [path]
-    if not path.is_dir():
-        raise ImportSourceError(f"there is no file or folder {path}")
-    hidden = (p for p in path.rglob("*") if p.is_file() and not p.name.startswith("."))
-    found = sorted(p for p in hidden if p.name.lower().endswith(suffixes))
-    if not found:
-        raise ImportSourceError(f"{path} holds no file that ends in {', '.join(suffixes)}")
-    return found
-
-
-def files_fingerprint(files: list[Path], root: Path, settings: str) -> str:
-    """Changes with names, sizes, beginnings and ends of the files, and with the settings."""
-    sha = hashlib.sha256(settings.encode())
-    for path in files:
-        size = path.stat().st_size
-        with path.open("rb") as file:
-            sha.update(f"\n{path.relative_to(root).as_posix()} {size}\n".encode() + file.read(4096))
-            file.seek(max(0, size - 4096))
-            sha.update(file.read(4096))
-    return sha.hexdigest()
