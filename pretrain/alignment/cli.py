@@ -14,8 +14,8 @@ Examples:
   medvlm data align runs/tagged --out runs/aligned --judge http://127.0.0.1:8000 --measure 200
 
 The key of the judge's server goes into MEDVLM_API_KEY. --measure asks the judge about that many samples with their own
-and with another report first, and shows how often it is right. Its answers are kept in OUT/judge; a killed run asks
-only for the rest.
+and with another report first, and shows how often it is right. A killed run goes on with the same command: nothing is
+checked twice, and what the judge has answered (OUT/judge) is not asked again.
 """
 
 
@@ -48,7 +48,7 @@ def align_command(
 
     from med_entity_tree.tree import Tree
     from pretrain.alignment.checks import Limits
-    from pretrain.alignment.judge import Verdict, agreement, planted_pairs
+    from pretrain.alignment.judge import Referee, Verdict, agreement, planted_pairs
     from pretrain.alignment.judge import judge as ask_judge
     from pretrain.alignment.run import align_shards
     from pretrain.shards import ShardReader, ShardSet
@@ -77,7 +77,7 @@ def align_command(
         task = bar.add_task("", total=len(ShardSet.open(shards)))
         report = align_shards(
             shards, out, limits, anatomy={e.id: e.name for e in built if e.root == "anatomy"},
-            names=lambda entity: names.get(entity, entity), asker=asker, threshold=threshold, workers=workers,
+            referee=asker and Referee(asker, lambda entity: names.get(entity, entity), threshold), workers=workers,
             progress=lambda n: bar.advance(task, n),
         )  # fmt: skip
     console.print(f"[bold]{out}[/]: {report.kept:,} of {report.samples:,} samples pass")

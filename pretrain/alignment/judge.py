@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 from pydantic import BaseModel, Field
 
-from pretrain.alignment.checks import said
+from pretrain.alignment.checks import Fault, said
 from pretrain.shards.ordering import derive
 from vlm.messages import Message
 from vlm.sample import Sample
@@ -82,6 +82,39 @@ def judge(
     for start in range(0, len(pairs), batch):
         verdicts += asker.ask([request(pair) for pair in pairs[start : start + batch]], progress=progress)
     return verdicts
+
+
+@dataclass(frozen=True)
+class Referee:
+    """Stage two: a judge with the score that it must give.
+
+    Attributes:
+        asker: asks the model.
+        names: name of an entity.
+        threshold: support (0 to 10) from which a sample passes.
+    """
+
+    asker: "JsonAsker[Verdict]"
+    names: Callable[[str], str]
+    threshold: int = 6
+
+    def faults(self, samples: Sequence[Sample]) -> list[list[Fault]]:
+        """Of each sample, none where it passes; an unanswered one does not pass."""
+        verdicts = judge([self._pair(sample) for sample in samples], self.asker)
+        return [self._fault(verdict) for verdict in verdicts]
+
+    def _pair(self, sample: Sample) -> Pair:
+        present = (sample.extra.get("tags") or {}).get("present") or {}
+        nodes = {e for origin, found in present.items() if origin != "header" for e in found}
+        return Pair(sample, said(sample), tuple(sorted(map(self.names, nodes))))
+
+    def _fault(self, verdict: "Verdict | Unanswered") -> list[Fault]:
+        if not isinstance(verdict, Verdict):
+            return [Fault("judge: no answer", verdict.reason, "")]
+        if score(verdict) >= self.threshold:
+            return []
+        reason = "judge: text not supported" if verdict.shows_node else "judge: picture does not show the node"
+        return [Fault(reason, "; ".join(verdict.problems) or verdict.text_supported, self.threshold)]
 
 
 def planted_pairs(samples: Sequence[Sample], names: Callable[[str], str], seed: int = 0) -> list[Pair]:

@@ -1,24 +1,28 @@
-"""Filter shards: stage one on every sample, stage two on what passes, and the rest written to a new folder."""
+"""Filter shards: stage one on every sample, stage two on what passes, and the rest written to a new folder.
 
+What was found of some dozen samples is a line of a journal, so a killed run checks and asks only for the rest; then the
+shards are written, which is copying.
+"""
+
+import hashlib
 import json
 import multiprocessing
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from pretrain.alignment.checks import Limits, check_sample, said
-from pretrain.alignment.judge import Pair, Verdict, judge, score
+from pretrain.alignment.checks import Limits, check_sample
+from pretrain.alignment.judge import Referee
 from pretrain.shards import DatasetInfo, ShardError, ShardReader, ShardSet, ShardWriter
-from pretrain.shards.tar import write_atomically
+from pretrain.shards.index import MANIFEST, read_manifest
+from pretrain.shards.tar import no_space_is_said, write_atomically
 
-if TYPE_CHECKING:
-    from vlm.asking import JsonAsker
-
-BEGUN = "align.json"
+BEGUN, JOURNAL, REFUSED = "align.json", "align.jsonl", "refused.jsonl"
 _CHUNK = 64
+Faults = list[dict[str, Any]]  # of one sample
 
 
 class AlignmentError(ShardError):
@@ -40,107 +44,140 @@ def align_shards(
     limits: Limits = Limits(),  # noqa: B008  frozen
     *,
     anatomy: dict[str, str] | None = None,
-    names: Callable[[str], str] = lambda entity: entity,
-    asker: "JsonAsker[Verdict] | None" = None,
-    threshold: int = 6,
+    referee: Referee | None = None,
     workers: int = 1,
     progress: Callable[[int], None] = lambda samples: None,
 ) -> AlignReport:
     """Write the samples of ``source`` that pass to ``out``, and ``refused.jsonl`` with reasons, values and limits.
 
+    Called again after an interruption it goes on; a finished folder is left as it is.
+
     Args:
         limits: of stage one.
         anatomy: names of anatomical entities by id, for the regions of headers.
-        names: name of an entity, for the judge.
-        asker: the judge of stage two; None ends after stage one.
-        threshold: support (0 to 10) from which the judge lets a sample pass.
+        referee: stage two; None ends after stage one.
+        workers: processes of stage one.
+        progress: told how many more samples were checked.
+
+    Raises:
+        AlignmentError: ``out`` is the source or holds something else.
+        EndpointError: the judge's server went away; what it has answered is kept.
     """
     shards = ShardSet.open(source)
-    _begin(source, out, {"source": shards.digest, "limits": asdict(limits), "threshold": threshold})
-    report = AlignReport(samples=len(shards))
+    regions = hashlib.sha256(json.dumps(anatomy or {}, sort_keys=True).encode()).hexdigest()[:16]
+    stages = {
+        "limits": asdict(limits),
+        "judge": referee.asker.chosen_model() if referee else None,
+        "threshold": referee.threshold if referee else None,
+    }
+    if _begin(source, out, {"source": shards.digest, "regions": regions, **stages}):
+        progress(len(shards))
+        return _finished(out)
+    journal = _Journal(out / JOURNAL)
+    progress(sum(map(len, journal.found.values())))
+    spans = [(start, min(start + _CHUNK, len(shards))) for start in range(0, len(shards), _CHUNK)]
+    left = [span for span in spans if span[0] not in journal.found]
     reader = ShardReader(shards)
-    faults = dict(enumerate(_stage_one(source, len(shards), limits, anatomy or {}, workers, progress)))
-    passing = [n for n, found in faults.items() if not found]
-    if asker is not None:
-        for start in range(0, len(passing), _CHUNK):
-            chunk = passing[start : start + _CHUNK]
-            pairs = [_pair(reader, n, names) for n in chunk]
-            for n, verdict in zip(chunk, judge(pairs, asker)):
-                faults[n] = _judged(verdict, threshold)
-    info = DatasetInfo(*(shards.manifest[name] for name in ("name", "source", "licence", "simulated")))
-    with (out / "refused.jsonl").open("w", encoding="utf-8") as refused:
-        writer = ShardWriter(out, info)
-        for n, found in faults.items():
+    for span, found in zip(left, _stage_one(source, left, limits, anatomy or {}, workers), strict=True):
+        if referee is not None:
+            _judge(referee, reader, span[0], found)
+        journal.add(span[0], found)
+        progress(len(found))
+    report = _write(reader, out, [faults for start, _ in spans for faults in journal.found[start]], stages)
+    journal.path.unlink()
+    return report
+
+
+def _begin(source: Path, out: Path, settings: dict[str, Any]) -> bool:
+    """Only a folder that is empty, or that an earlier run of this began, is written to; True where that is finished."""
+    out.mkdir(parents=True, exist_ok=True)
+    if out.resolve() == source.resolve():
+        raise AlignmentError(f"{out} is the source itself: choose a new folder")
+    begun, said = out / BEGUN, json.dumps(settings, sort_keys=True) + "\n"
+    if not begun.is_file() and any(out.glob("*.tar")):
+        raise AlignmentError(f"{out} holds tars that this filter did not write: choose another --out")
+    same = begun.is_file() and begun.read_text("utf-8") == said
+    if same and (out / MANIFEST).is_file():
+        return True
+    old = ("shard-*.tar", "shard-*.parquet", "*.tmp", MANIFEST, *(() if same else (JOURNAL,)))
+    for path in (path for pattern in old for path in out.glob(pattern)):
+        path.unlink()
+    write_atomically(begun, said.encode())
+    return False
+
+
+def _finished(out: Path) -> AlignReport:
+    done = read_manifest(out)["alignment"]
+    return AlignReport(done["samples"], done["kept"], Counter(done["refused"]))
+
+
+class _Journal:
+    """Faults of the samples that were checked, by the first sample of each span."""
+
+    def __init__(self, path: Path):
+        self.path = path
+        self.found: dict[int, list[Faults]] = {}
+        content = path.read_bytes() if path.is_file() else b""
+        whole = content[: content.rfind(b"\n") + 1]  # a crash may have cut off the last line
+        if whole != content:
+            write_atomically(path, whole)
+        for line in whole.splitlines():
+            read = json.loads(line)
+            self.found[read["start"]] = read["faults"]
+
+    def add(self, start: int, faults: list[Faults]) -> None:
+        self.found[start] = faults
+        line = json.dumps({"start": start, "faults": faults}, ensure_ascii=False) + "\n"
+        with no_space_is_said(self.path), self.path.open("ab") as file:
+            file.write(line.encode())
+
+
+def _judge(referee: Referee, reader: ShardReader, start: int, found: list[Faults]) -> None:
+    """Put the judge's faults to those samples that have none so far."""
+    passing = [i for i, faults in enumerate(found) if not faults]
+    samples = [reader.sample(start + i) for i in passing]
+    for i, faults in zip(passing, referee.faults(samples), strict=True):
+        found[i] = [asdict(fault) for fault in faults]
+
+
+def _write(reader: ShardReader, out: Path, found: Sequence[Faults], stages: Mapping[str, Any]) -> AlignReport:
+    """Copy what has no fault, list what has."""
+    shards, report = reader.shards, AlignReport(samples=len(found))
+    writer = ShardWriter(out, DatasetInfo(*(shards.manifest[n] for n in ("name", "source", "licence", "simulated"))))
+    with (out / REFUSED).open("w", encoding="utf-8") as refused:
+        for n, faults in enumerate(found):
             row = shards.row(n)
-            if found:
-                report.refused.update({fault["reason"] for fault in found})
-                refused.write(json.dumps({"key": row.key, "faults": found}, ensure_ascii=False) + "\n")
+            if faults:
+                report.refused.update({fault["reason"] for fault in faults})
+                refused.write(json.dumps({"key": row.key, "faults": faults}, ensure_ascii=False) + "\n")
                 continue
             columns = {k: v for k, v in asdict(row).items() if k not in ("key", "offset", "size", "sha256")}
             reader.sample(n)  # checks the hash
             writer.write_record(row.key, reader.record(n), **columns)
-        report.kept = len(writer)
-    stages = {"limits": asdict(limits), "judge": asker.model if asker else None, "threshold": threshold}
-    refusals = dict(sorted(report.refused.items()))
-    kept = {"samples": report.samples, "kept": report.kept, "refused": refusals}
+    report.kept = len(writer)
+    kept = {"samples": report.samples, "kept": report.kept, "refused": dict(sorted(report.refused.items()))}
     before = {k: v for k, v in shards.manifest.items() if k in ("import", "tagging")}
     writer.close(shards.manifest["dropped"], **before, alignment={**stages, **kept})
     return report
 
 
-def _begin(source: Path, out: Path, settings: dict[str, Any]) -> None:
-    """Only a folder that is empty, or that an earlier run of this began, is written to."""
-    out.mkdir(parents=True, exist_ok=True)
-    if out.resolve() == source.resolve():
-        raise AlignmentError(f"{out} is the source itself: choose a new folder")
-    if not (out / BEGUN).is_file() and any(out.glob("*.tar")):
-        raise AlignmentError(f"{out} holds tars that this filter did not write: choose another --out")
-    for pattern in ("shard-*.tar", "shard-*.parquet", "*.tmp", "dataset.json"):
-        for path in out.glob(pattern):
-            path.unlink()
-    write_atomically(out / BEGUN, (json.dumps(settings, sort_keys=True) + "\n").encode())
-
-
-def _pair(reader: ShardReader, n: int, names: Callable[[str], str]) -> Pair:
-    sample = reader.sample(n)
-    present = (sample.extra.get("tags") or {}).get("present") or {}
-    nodes = {e for origin, found in present.items() if origin != "header" for e in found}
-    return Pair(sample, said(sample), tuple(sorted(map(names, nodes))))
-
-
-def _judged(verdict: Any, threshold: int) -> list[dict[str, Any]]:
-    if not isinstance(verdict, Verdict):
-        return [{"reason": "judge: no answer", "value": verdict.reason, "limit": ""}]
-    if score(verdict) >= threshold:
-        return []
-    reason = "judge: text not supported" if verdict.shows_node else "judge: picture does not show the node"
-    return [{"reason": reason, "value": "; ".join(verdict.problems) or verdict.text_supported, "limit": threshold}]
-
-
 def _stage_one(
-    source: Path, count: int, limits: Limits, anatomy: dict[str, str], workers: int, progress: Callable[[int], None]
-) -> Iterator[list[dict[str, Any]]]:
-    """Faults of every sample, in order."""
-    spans = [(start, min(start + _CHUNK, count)) for start in range(0, count, _CHUNK)]
-    if workers <= 1:
-        checker = _Checker(source, limits, anatomy)
-        for span in spans:
-            found = checker.span(span)
-            progress(len(found))
-            yield from found
+    source: Path, spans: Sequence[tuple[int, int]], limits: Limits, anatomy: dict[str, str], workers: int
+) -> Iterator[list[Faults]]:
+    """Faults of the samples of every span, in order."""
+    if workers <= 1 or len(spans) <= 1:
+        yield from map(_Checker(source, limits, anatomy).span, spans)
         return
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(workers, context, initializer=_start, initargs=(source, limits, anatomy)) as pool:
-        for found in pool.map(_span, spans):
-            progress(len(found))
-            yield from found
+        yield from pool.map(_span, spans)
 
 
 class _Checker:
     def __init__(self, source: Path, limits: Limits, anatomy: dict[str, str]):
         self.reader, self.limits, self.anatomy = ShardReader(ShardSet.open(source)), limits, anatomy
 
-    def span(self, span: tuple[int, int]) -> list[list[dict[str, Any]]]:
+    def span(self, span: tuple[int, int]) -> list[Faults]:
         samples = (self.reader.sample(n) for n in range(*span))
         return [[asdict(fault) for fault in check_sample(s, self.limits, self.anatomy)] for s in samples]
 
@@ -153,6 +190,6 @@ def _start(source: Path, limits: Limits, anatomy: dict[str, str]) -> None:
     _checker = _Checker(source, limits, anatomy)
 
 
-def _span(span: tuple[int, int]) -> list[list[dict[str, Any]]]:
+def _span(span: tuple[int, int]) -> list[Faults]:
     assert _checker is not None, "the pool's initializer makes the checker"
     return _checker.span(span)

@@ -64,21 +64,13 @@ def text_of(study: Study) -> str:
     return "\n\n".join(text.strip() for text in found if text.strip())
 
 
-def statements_of(study: Study) -> str:
-    """What a study says is so: its report, what the assistant says, and answers; a question only where it is answered
-    with yes. A mention in "Is there a pneumothorax?" is no pneumothorax."""
-    found = [study.report.text()] if study.report else []
+def turns_of(study: Study) -> list[Message]:
+    """What a study says as turns, for tagging: its report, every question with its answer, its conversation."""
+    report = study.report.text() if study.report else ""
+    turns: list[Message] = [{"role": "assistant", "content": report}] if report else []
     for question in study.questions:
-        answer = question.answer.strip()
-        first = answer.split(",")[0].strip(" .!").lower()
-        if first == "yes":
-            found.append(question.question.replace("?", "."))
-        elif first != "no":
-            found.append(answer)
-    for message in study.messages:
-        if message.get("role") == "assistant":
-            found += _message_texts(message)
-    return "\n\n".join(text.strip() for text in found if text.strip())
+        turns += [{"role": "user", "content": question.question}, {"role": "assistant", "content": question.answer}]
+    return [*turns, *study.messages]
 
 
 def _message_texts(message: Message) -> list[str]:
@@ -125,8 +117,15 @@ def to_row(source: str, split: str, kind: str, study: Study, blobs: Path) -> dic
 
 
 def updated(row: Mapping[str, Any], study: Study) -> dict[str, Any]:
-    """The row of a study that a stage has changed; its images are those of before."""
-    return {**row, "text": text_of(study), "entities": list(study.entities), "payload": _payload(study)}
+    """The row of a study that a stage has changed; its images are files by now."""
+    images = [str(image) for image in study.images]
+    return {
+        **row,
+        "text": text_of(study),
+        "images": images,
+        "entities": list(study.entities),
+        "payload": _payload(study),
+    }
 
 
 def to_study(row: Mapping[str, Any]) -> Study:

@@ -3,6 +3,7 @@
 One part is one call, so a worker that dies costs its part, and every record ends in the part's table or in its drops.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,16 +11,18 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from med_entity_tree.scope import Assertion
-from med_entity_tree.tagger import Mention, Tagger
+from med_entity_tree.tagger import Tagger
 from med_entity_tree.tree import Tree
 from pretrain.cleaning.normalise import normalise
 from pretrain.cleaning.quality import QualityClassifier
 from pretrain.cleaning.rules import faults
 from pretrain.engine.folder import Counts, StageFolder
 from pretrain.engine.recipe import CleanSection
-from pretrain.engine.record import RECORD, statements_of, table_of, text_of, to_study, updated, with_texts
-from pretrain.importing.study import Study
+from pretrain.engine.record import RECORD, table_of, text_of, to_study, turns_of, updated, with_texts
+from pretrain.importing.study import Study, thinned
+from pretrain.tagging.headers import facts_of_file
+from pretrain.tagging.origins import Origins, record_of
+from pretrain.tagging.turns import tags_of_turns, texts_of_turns
 
 Row = dict[str, Any]
 
@@ -33,19 +36,23 @@ class RefineTask:
         folder: of this stage.
         clean: what texts are held to.
         tree: entity tree to tag with, None to leave samples as they are.
+        most_images: of one sample.
     """
 
     came: StageFolder
     folder: StageFolder
     clean: CleanSection
     tree: Path | None
+    most_images: int
 
     def start(self) -> None:
         """Load the tagger (some seconds) and the classifier."""
         self.tagger: Tagger | None = None
+        self.origins: Origins | None = None
         self.classifier: QualityClassifier | None = None
         if self.tree is not None:
             self.tagger = Tagger.of(Tree(self.tree))
+            self.origins = Origins(self.tree, self.tagger, count_unmapped=True)
         if self.clean.quality is not None:
             self.classifier = QualityClassifier.load(Path(self.clean.quality.model))
 
@@ -68,7 +75,7 @@ class RefineTask:
         """Normalised studies that break no rule."""
         kept = []
         for row in rows:
-            study = to_study(row)
+            study = thinned(to_study(row), self.most_images)
             if self.clean.normalise:
                 evened = with_texts(study, normalise)
                 counts.notes["texts normalised"] += evened != study
@@ -97,41 +104,32 @@ class RefineTask:
         return [pair for i, pair in enumerate(kept) if i not in low]
 
     def _tagged(self, kept: list[tuple[Row, Study]], counts: Counts) -> list[tuple[Row, Study]]:
-        """With the entities that their texts say are present; those ruled out or left open are kept beside."""
-        if self.tagger is None:
+        """With the entities that count, and all that was said, as ``medvlm data tag`` keeps it."""
+        if self.tagger is None or self.origins is None:
             return kept
-        found = self.tagger.tag_many([statements_of(study) for _, study in kept])
+        turns = [turns_of(study) for _, study in kept]
+        texts = list(dict.fromkeys(text for messages in turns for text in texts_of_turns(messages)))
+        mentions = dict(zip(texts, self.tagger.tag_many(texts), strict=True))
+        unknown, unread = self.origins.unmapped.total(), Counter()
         tagged = []
-        for (row, study), mentions in zip(kept, found, strict=True):
-            entities, beside = said(mentions, study.entities)
-            counts.notes["samples with an entity"] += bool(entities)
-            counts.notes["mentions"] += len(mentions)
-            extra = {**study.extra, **({"said": beside} if beside else {})}
-            tagged.append((row, replace(study, entities=entities, extra=extra)))
+        for (row, study), messages in zip(kept, turns, strict=True):
+            facts = [facts_of_file(path, Counter()) if path.is_file() else {} for path in map(_file, study.images)]
+            header, views, sides = self.origins.headers(facts, unread)
+            said = tags_of_turns(messages, mentions.__getitem__)
+            given = self.origins.given(study.entities, study.extra, row["where"])
+            tagging, record = record_of(study.entities, [*given, *said, *header], views, sides)
+            extra = {**study.extra, "tags": record, **({"headers": facts} if any(facts) else {})}
+            counts.notes["samples with an entity"] += bool(tagging.entities)
+            counts.notes["mentions"] += sum(len(mentions[text]) for text in texts_of_turns(messages))
+            tagged.append((row, replace(study, entities=tuple(tagging.entities), extra=extra)))
+        counts.notes["names of a source that the tree lacks"] += self.origins.unmapped.total() - unknown
+        counts.notes["header entries without an entity"] += unread.total()
         return tagged
 
 
-def said(mentions: Sequence[Mention], known: Sequence[str]) -> tuple[tuple[str, ...], dict[str, list[str]]]:
-    """Entities that a text says are there (after those that were known), and others by what it says of them.
-
-    An entity that is present in one sentence is present; the others are told by their first mention.
-    """
-    present = tuple(dict.fromkeys([*known, *(m.entity for m in mentions if m.assertion.counts)]))
-    beside: dict[str, list[str]] = {}
-    told = set(present)
-    for mention in mentions:
-        if mention.entity not in told:
-            told.add(mention.entity)
-            beside.setdefault(_word(mention.assertion), []).append(mention.entity)
-    return present, dict(sorted(beside.items()))
-
-
-def _word(assertion: Assertion) -> str:
-    if assertion.polarity != "affirmed":
-        return assertion.polarity
-    if assertion.time != "current":
-        return assertion.time
-    return assertion.subject if assertion.subject != "patient" else "requested"
+def _file(image: Path | bytes) -> Path:
+    assert isinstance(image, Path), "ingest has put bytes into files"
+    return image
 
 
 def _drop(row: Row, reason: str, counts: Counts, dropped: list[dict[str, str]]) -> None:

@@ -175,9 +175,11 @@ class _Run:
             "clean": self.recipe.clean.model_dump(mode="json"),
             "quality": _files_digest(self.recipe.clean.quality and Path(self.recipe.clean.quality.model)),
             "tree": tree and _files_digest(tree / ENTITIES),
+            "images": self.recipe.shards.max_images,
         }
         folder = self._begin("2-refine", stamp)
-        return self._parts(RefineTask(came, folder, self.recipe.clean, tree), came, folder, "refine")
+        task = RefineTask(came, folder, self.recipe.clean, tree, self.recipe.shards.max_images)
+        return self._parts(task, came, folder, "refine")
 
     def _fingerprint(self, came: StageFolder) -> StageFolder:
         folder = self._begin("3-fingerprint", {"stage": "fingerprint", "from": digest(came), **self._compared()})

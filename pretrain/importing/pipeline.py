@@ -3,7 +3,7 @@
 import logging
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from pretrain.importing.conversation import Conversation
 from pretrain.importing.decode import decode_studies
 from pretrain.importing.errors import DropLimitError, ImportSourceError
 from pretrain.importing.journal import DROPPED, JOURNAL, Journal
-from pretrain.importing.study import Drop, Source, Study, safe_key
+from pretrain.importing.study import Drop, Source, Study, safe_key, thinned
 from pretrain.shards.index import read_manifest
 from pretrain.shards.ordering import derive
 from pretrain.shards.writer import DatasetInfo, ShardWriter
@@ -204,13 +204,7 @@ class _SplitImport:
             return record
         if not self.options.conversation.messages(record):
             return Drop(record.where, "empty text")
-        count, most = len(record.images), self.options.max_images
-        if count <= most or record.messages:
-            return record
-        chosen = [i * (count - 1) // max(most - 1, 1) for i in range(most)]
-        masks = {k: record.masks[i] for k, i in enumerate(chosen) if i in record.masks}
-        images = tuple(record.images[i] for i in chosen)
-        return replace(record, images=images, masks=masks, extra={**record.extra, "images_in_study": count})
+        return thinned(record, self.options.max_images)
 
     def _take(self, outcome: tuple[Study, list[EncodedImage]] | Drop) -> None:
         if isinstance(outcome, Drop):

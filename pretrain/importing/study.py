@@ -3,7 +3,7 @@
 import hashlib
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -122,3 +122,19 @@ def cluster_key(kind: str, value: str, salt: str) -> str:
     Without a salt that is kept secret, ids that can be guessed can also be confirmed.
     """
     return hashlib.sha256(f"{kind}\0{salt}\0{value}".encode()).hexdigest()[:16] if value else ""
+
+
+def thinned(study: Study, most: int) -> Study:
+    """The study with at most that many images, evenly spaced, and how many there were in ``extra["images_in_study"]``.
+
+    A finished conversation names its images, so they all stay.
+    """
+    count = len(study.images)
+    if count <= most or study.messages:
+        return study
+    chosen = [i * (count - 1) // max(most - 1, 1) for i in range(most)]
+    extra = {**study.extra, "images_in_study": count}
+    if "headers" in extra:
+        extra["headers"] = [extra["headers"][i] for i in chosen]
+    masks = {k: study.masks[i] for k, i in enumerate(chosen) if i in study.masks}
+    return replace(study, images=tuple(study.images[i] for i in chosen), masks=masks, extra=extra)

@@ -101,31 +101,36 @@ def facts_of_folder(folder: Path, refused: Counter[str]) -> dict[str, Facts]:
     Args:
         refused: gains a count for each file that is not read, by reason.
     """
+    found: dict[str, Facts] = {}
+    for path in sorted(p for p in folder.rglob("*") if p.is_file()):
+        facts = facts_of_file(path, refused)
+        if facts:
+            with path.open("rb") as file:
+                found[hashlib.file_digest(file, "sha256").hexdigest()] = facts
+    return found
+
+
+def facts_of_file(path: Path, refused: Counter[str]) -> Facts:
+    """Facts of one file, {} and a count in ``refused`` where it has none."""
     from pydicom import dcmread
     from pydicom.errors import InvalidDicomError
     from pydicom.filereader import read_file_meta_info
 
-    found: dict[str, Facts] = {}
-    for path in sorted(p for p in folder.rglob("*") if p.is_file()):
-        with path.open("rb") as file:
-            if file.read(132)[128:] != b"DICM":
-                refused["not a DICOM file"] += 1
-                continue
-            file.seek(0)
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-        try:
-            if str(read_file_meta_info(path).get("TransferSyntaxUID", "")) == _DEFLATED:
-                refused["deflated file: its header is not read"] += 1  # pydicom inflates it without a limit
-                continue
-            facts = read_facts(dcmread(path, stop_before_pixels=True, specific_tags=list(KEYWORDS)))
-        except (InvalidDicomError, ValueError, TypeError, KeyError, AttributeError, EOFError, NotImplementedError):
-            refused["header cannot be read"] += 1
-            continue
-        if facts:
-            found[digest] = facts
-        else:
-            refused["header has none of the attributes that are read"] += 1
-    return found
+    with path.open("rb") as file:
+        if file.read(132)[128:] != b"DICM":
+            refused["not a DICOM file"] += 1
+            return {}
+    try:
+        if str(read_file_meta_info(path).get("TransferSyntaxUID", "")) == _DEFLATED:
+            refused["deflated file: its header is not read"] += 1  # pydicom inflates it without a limit
+            return {}
+        facts = read_facts(dcmread(path, stop_before_pixels=True, specific_tags=list(KEYWORDS)))
+    except (InvalidDicomError, ValueError, TypeError, KeyError, AttributeError, EOFError, NotImplementedError):
+        refused["header cannot be read"] += 1
+        return {}
+    if not facts:
+        refused["header has none of the attributes that are read"] += 1
+    return facts
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import json
 import multiprocessing
 import os
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -26,9 +26,9 @@ from pretrain.shards.reader import ShardReader
 from pretrain.shards.tar import TarWriter, no_space_is_said, sync_folder, unpack_record, write_atomically
 from pretrain.shards.writer import DatasetInfo, write_manifest
 from pretrain.tagging.errors import TaggingError
-from pretrain.tagging.headers import Facts, HeaderTagger, facts_of_folder
+from pretrain.tagging.headers import Facts, facts_of_folder
 from pretrain.tagging.labels import LabelForm, LabelMap, Statement, labels_of, read_labels
-from pretrain.tagging.tags import Tag, combine
+from pretrain.tagging.origins import Origins, record_of
 from pretrain.tagging.turns import tags_of_turns
 
 JOURNAL = "tagging.jsonl"
@@ -201,12 +201,12 @@ class _Worker:
     def __init__(self, source: Path, out: Path, options: TagOptions, facts: dict[str, Facts]):
         self.out, self.options, self.facts = out, options, facts
         self.reader = ShardReader(ShardSet.open(source))
-        self.tree = Tree(options.tree)
-        self.tagger = Tagger.of(self.tree)
-        self.headers = HeaderTagger(self.tree, self.tagger)
-        table, unknown = options.labels, options.count_unmapped
-        self.labels = LabelMap(self.tree, table.form.mapping, options.mapping, unknown) if table else None
-        self.given = LabelMap(self.tree, "simulated", options.mapping, unknown)
+        self.tagger = Tagger.of(Tree(options.tree))
+        self.origins = Origins(options.tree, self.tagger, options.mapping, options.count_unmapped)
+        table = options.labels
+        self.labels = None
+        if table is not None:
+            self.labels = LabelMap(self.origins.tree, table.form.mapping, options.mapping, options.count_unmapped)
 
     def tag(self, job: _Job) -> dict[str, Any]:
         """One shard; its journal line."""
@@ -242,15 +242,14 @@ class _Worker:
     ) -> list[str]:
         extra = head["extra"]
         given = extra.get("tags", {}).get("given", head["entities"])
-        tags = [*self._given(given, extra, key)]
+        tags = [*self.origins.given(given, extra, key)]
         if statements and self.labels is not None:
             tags += self.labels.tags(statements, key)
         if self.options.text:
-            tags += tags_of_turns(head["messages"], self.tagger)
-        header, views, sides = self._headers(head, counts["unmapped"])
-        tagging = combine([*tags, *header])
+            tags += tags_of_turns(head["messages"], self.tagger.tag)
+        header, views, sides = self.origins.headers(self._facts(head, counts["unmapped"]), counts["unmapped"])
+        tagging, extra["tags"] = record_of(given, [*tags, *header], views, sides)
         head["entities"] = tagging.entities
-        extra["tags"] = {"given": given, **tagging.record, "views": views, "sides": sides}
         for kind in ("conflict", "negated", "uncertain", "other"):
             counts["counts"][kind] += len(tagging.record.get(kind, ()))
         for origin, found in tagging.record["present"].items():
@@ -260,24 +259,9 @@ class _Worker:
         counts["named"].update({tag.entity for tag in tags} | {tag.entity for tag in header})
         return tagging.entities
 
-    def _given(self, given: Sequence[str], extra: Mapping[str, Any], key: str):
-        """Entities that the source gave, by id or by a name that the mapping knows; truth that denies as well."""
-        truth = extra.get("truth")
-        findings = truth.get("findings") if isinstance(truth, Mapping) else None
-        if isinstance(findings, Mapping):
-            stated: list[Statement] = [(str(n), "present" if there else "negated") for n, there in findings.items()]
-            yield from self.given.tags(stated, key)
-        else:
-            names = [name for name in given if name not in self.tree]
-            yield from self.given.tags([(name, "present") for name in names], key)
-        for name in given:
-            if name in self.tree:
-                yield Tag(self.tree[name].id, "given", "present", name)
-
-    def _headers(self, head: Mapping[str, Any], unmapped: Counter[str]) -> tuple[list[Tag], list[str], list[str]]:
-        """Tags of all images; view and side of each, "" where unknown."""
+    def _facts(self, head: Mapping[str, Any], unmapped: Counter[str]) -> Iterator[Facts]:
+        """What is known of the header of each image."""
         kept = head["extra"].get("headers") or []
-        tags, views, sides = set(), [], []
         for number, image in enumerate(head["images"]):
             facts: Facts = {"modality": image["modality"]} if image.get("modality") else {}
             if number < len(kept) and isinstance(kept[number], dict):
@@ -285,12 +269,7 @@ class _Worker:
             facts |= self.facts.get(image["provenance"]["sha256"], {})
             if self.facts and image["provenance"]["sha256"] not in self.facts:
                 unmapped["image whose DICOM file is not in the folder"] += 1
-            said = self.headers(facts)
-            tags.update(said.tags)
-            unmapped.update(said.unmapped)
-            views.append(said.view)
-            sides.append(said.side)
-        return sorted(tags), views, sides
+            yield facts
 
 
 def _finish_shard(

@@ -19,10 +19,11 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from judge_server import Server
 
+from pretrain.alignment import run as align_run
 from pretrain.alignment.checks import Limits, check_picture, check_sample
 from pretrain.alignment.claims import claims_of, disagreements
 from pretrain.alignment.cli import register
-from pretrain.alignment.judge import Pair, Verdict, agreement, data_url, judge, planted_pairs, score
+from pretrain.alignment.judge import Pair, Referee, Verdict, agreement, data_url, judge, planted_pairs, score
 from pretrain.alignment.pixels import aspect, entropy_bits, luma, sharpness
 from pretrain.alignment.run import AlignmentError, align_shards
 from pretrain.shards import ShardReader, ShardSet
@@ -238,9 +239,8 @@ def test_the_second_stage_asks_only_about_what_passed_and_never_twice(tmp_path):
         def run(out):
             asker = JsonAsker(server.url, Verdict, cache=tmp_path / "cache", patience=QUICK)
             names = {EFFUSION: "effusion", CARDIOMEGALY: "heart"}
-            return align_shards(
-                shards.folder, out, LIMITS, anatomy={CHEST: "chest"}, names=lambda e: names.get(e, e), asker=asker
-            )
+            referee = Referee(asker, lambda entity: names.get(entity, entity))
+            return align_shards(shards.folder, out, LIMITS, anatomy={CHEST: "chest"}, referee=referee)
 
         report = run(tmp_path / "out")
         assert sum(server.asked.values()) == 10 and report.kept == 8
@@ -248,6 +248,35 @@ def test_the_second_stage_asks_only_about_what_passed_and_never_twice(tmp_path):
         again = run(tmp_path / "again")  # a run that was killed after its answers were kept
         assert sum(server.asked.values()) == 10 and again.refused == report.refused
     assert ShardSet.open(tmp_path / "out").digest == ShardSet.open(tmp_path / "again").digest
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    return {p.name: p.read_bytes() for p in folder.iterdir() if p.is_file()}
+
+
+def test_a_killed_run_goes_on_with_what_was_checked_and_gives_the_same_files(tmp_path, monkeypatch):
+    monkeypatch.setattr(align_run, "_CHUNK", 4)
+    shards, out, seen = mixed(tmp_path / "in"), tmp_path / "out", []
+    align_shards(shards.folder, tmp_path / "whole", LIMITS, anatomy={CHEST: "chest"})
+
+    def dies(samples: int) -> None:
+        seen.append(samples)
+        if sum(seen) == 8:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        align_shards(shards.folder, out, LIMITS, anatomy={CHEST: "chest"}, progress=dies)
+    with (out / align_run.JOURNAL).open("ab") as journal:
+        journal.write(b'{"start": 8, "fau')  # the line that was being written
+    checked, told = [], []
+    monkeypatch.setattr(align_run, "check_sample", lambda s, *rest: checked.append(s.key) or check_sample(s, *rest))
+    report = align_shards(shards.folder, out, LIMITS, anatomy={CHEST: "chest"}, progress=told.append)
+    assert checked == [row.key for row in shards.rows()][8:] and sum(told) == 13 and report.kept == 10
+    assert content(out) == content(tmp_path / "whole")
+    again = align_shards(shards.folder, out, LIMITS, anatomy={CHEST: "chest"})
+    assert (again, len(checked)) == (report, 5), "a finished folder is left as it is"
+    align_shards(shards.folder, out, Limits(least_side=40), anatomy={CHEST: "chest"})
+    assert len(checked) == 18, "other limits check everything anew"
 
 
 def test_the_command_measures_the_judge_and_filters(tmp_path, chest_tree):

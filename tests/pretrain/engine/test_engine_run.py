@@ -69,7 +69,7 @@ def test_samples_carry_their_source_licence_text_and_entities(recipe, tmp_path):
                    or f"there is {name}" in text or f"there is a calcified {name}" in text}  # fmt: skip
         assert set(sample.entities) == present, text
         denied = {i for i, name in names.items() if name in text.split("no ")[1].split(" is seen")[0]}
-        assert set(sample.extra.get("said", {}).get("negated", [])) == denied, text
+        assert set(sample.extra["tags"].get("negated", [])) == denied, text
 
 
 def test_a_finished_run_does_nothing_and_a_changed_setting_makes_anew_what_depends_on_it(recipe, tmp_path):

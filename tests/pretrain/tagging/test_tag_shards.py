@@ -199,7 +199,7 @@ def test_refusals(shards, tmp_path, chest_tree):
 )
 def test_questions_state_nothing_but_their_answers_do(tagger, asked, answer, state):
     turns = [{"role": "user", "content": asked}, {"role": "assistant", "content": answer}]
-    assert [t.state for t in tags_of_turns(turns, tagger) if t.entity == PNEUMOTHORAX] == ([state] if state else [])
+    assert [t.state for t in tags_of_turns(turns, tagger.tag) if t.entity == PNEUMOTHORAX] == ([state] if state else [])
 
 
 def test_within_one_origin_present_wins_and_between_origins_a_denial_does_not_go_under():
