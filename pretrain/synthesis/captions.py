@@ -90,7 +90,7 @@ def faults_of(text: str, facts: StudyFacts, known: Knowledge, *, complete: bool 
     and what it doubts must not be affirmed. With ``complete`` nothing of the study may be left out. Findings with no
     name that can be read back are not asked for. Background is not part of ``text``.
     """
-    read = combine(statements(text, known.tagger))
+    read = combine(statements(text, known.tagger.tag))
     said = {entity for found in read.record["present"].values() for entity in found}
     denied, open_to = set(read.record.get("negated", ())), set(read.record.get("uncertain", ()))
     faults = []

@@ -1,5 +1,6 @@
 """``medvlm data synthesize``."""
 
+import math
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -7,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from pretrain.synthesis.blind import Checked
+    from collections.abc import Mapping
 
 _EXAMPLES = """
 Examples:
@@ -19,7 +20,8 @@ Examples:
 
 Captions come from fixed sentences, or from a model (--write) whose text is read back and refused where it says what
 the study does not. Questions are answered without the image first, by a model (--blind) or by a regression on their
-words; what can be answered so is dropped. The key of a server goes into MEDVLM_API_KEY.
+words; what can be answered so is dropped. The key of a server goes into MEDVLM_API_KEY. After a kill give the
+same command again; what a model has answered (OUT/answers) is not asked again.
 """
 
 
@@ -77,24 +79,30 @@ def synthesize_command(
     console.print(f"  captions: {dict(report.captions)}; questions: {made}", markup=False)
     for reason, n in report.refused.most_common(12):
         console.print(f"  {n:,} x {reason}", markup=False)
-    if report.checked is not None and report.checked.before and report.checked.after:
-        console.print(f"  answered blind by {report.checked.answerer}: {report.checked.dropped.total()} dropped")
-        _show(console, report.checked)
+    said = report.summary
+    dropped = sum(said["dropped as answered blind"].values())
+    console.print(f"  answered blind by {said['answered blind by']}: {dropped} dropped", markup=False)
+    shown = {"made": said["floors before"], "kept": said["floors after"]}
+    shown |= {f"kept, {kind}": found for kind, found in said["floors after, by kind"].items()}
+    if report.questions:
+        _show(console, shown)
 
 
-def _show(console, checked: "Checked") -> None:
+def _show(console, shown: "Mapping[str, Mapping[str, float | None]]") -> None:
     from rich.table import Table
+
+    from pretrain.synthesis.blind import Floors
 
     names = ("questions", "chance", "majority", "longest", "shortest", "prior", "words")
     table = Table("", *names, title="Without the image")
-    shown = {"made": checked.before, "kept": checked.after, **{f"kept, {k}": f for k, f in checked.by_kind.items()}}
     warnings = []
     for label, found in shown.items():
-        if found is not None:
-            values = [f"{getattr(found, name):.3f}" if name != "questions" else str(found.questions) for name in names]
-            table.add_row(label, *values)
-            if label != "made" and found.above():
-                warnings.append(f"{label}: still more than 5 points above chance by {', '.join(found.above())}")
+        known = {name: math.nan if value is None else value for name, value in found.items()}
+        floors = Floors(int(known.pop("questions")), **known)
+        values = [f"{getattr(floors, name):.3f}" if name != "questions" else str(floors.questions) for name in names]
+        table.add_row(label, *values)
+        if label != "made" and floors.above():
+            warnings.append(f"{label}: still more than 5 points above chance by {', '.join(floors.above())}")
     console.print(table)
     for warning in warnings:
         console.print(f"[yellow]{warning}[/]")

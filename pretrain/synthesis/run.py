@@ -1,4 +1,8 @@
-"""Tagged shards to shards of captions and questions: one conversation a study, with the study's own pictures."""
+"""Tagged shards to shards of captions and questions: one conversation a study, with the study's own pictures.
+
+Everything but the answers of models follows from the shards, the tree and the seed in little time, so a killed run
+begins anew with the answers that it has, and gives the same bytes.
+"""
 
 import json
 import logging
@@ -11,8 +15,9 @@ from typing import TYPE_CHECKING, Any
 from med_entity_tree.tagger import Tagger
 from med_entity_tree.tree import Tree
 from pretrain.shards import DatasetInfo, ShardReader, ShardSet, ShardWriter
+from pretrain.shards.index import MANIFEST, read_manifest
 from pretrain.shards.tar import write_atomically
-from pretrain.synthesis.blind import Checked, Choice, check_by_asking, check_by_guessing
+from pretrain.synthesis.blind import Checked, Choice, Floors, check_by_asking, check_by_guessing
 from pretrain.synthesis.captions import Caption, faults_of, template_caption
 from pretrain.synthesis.facts import Knowledge, StudyFacts, SynthesisError, facts_of
 from pretrain.synthesis.questions import KINDS, LETTERS, Kind, Made, Question, make_questions
@@ -51,13 +56,13 @@ class Options:
 
 @dataclass
 class SynthesisReport:
-    """What was made of how many studies, and what was left out, by reason."""
+    """What was made of how many studies, and what was left out, by reason; ``summary`` is the manifest's."""
 
     studies: int = 0
     captions: Counter[str] = field(default_factory=Counter)
     refused: Counter[str] = field(default_factory=Counter)
     questions: Counter[str] = field(default_factory=Counter)
-    checked: Checked | None = None
+    summary: dict[str, Any] = field(default_factory=dict)
     samples: int = 0
 
 
@@ -72,7 +77,8 @@ def synthesize(
 ) -> SynthesisReport:
     """Write captions and questions about the studies of ``source`` (tagged) to ``out``.
 
-    ``out`` gets shards, ``questions.jsonl`` with the evidence of every question, and ``synthesis.json``.
+    ``out`` gets shards, ``questions.jsonl`` with the evidence of every question, and ``synthesis.json``. A folder that
+    is finished with the same settings is left as it is.
 
     Args:
         writer: model for captions; where it fails, the template's caption is used. None: templates only.
@@ -82,7 +88,9 @@ def synthesize(
         SynthesisError: the source is not tagged, ``out`` holds something else, or nothing can be made.
     """
     shards = ShardSet.open(source)
-    _begin(source, out, {"source": shards.digest, **asdict(options)})
+    models = {"writer": writer and writer.chosen_model(), "blind": blind and blind.chosen_model()}
+    if _begin(source, out, {"source": shards.digest, "tree": len(tree), **asdict(options), **models}):
+        return _finished(out)
     known, reader, report = Knowledge(tree, Tagger.of(tree)), ShardReader(shards), SynthesisReport()
     places: list[int] = []
     studies: list[StudyFacts] = []
@@ -102,9 +110,9 @@ def synthesize(
         studies, known, kinds=options.kinds, options=options.options, most=options.most, seed=options.seed
     )
     report.refused.update(made.dropped)
-    report.checked = _checked(made, blind, options)
+    checked = _checked(made, blind, options)
     by_study: dict[str, list[Question]] = {}
-    for question in report.checked.kept:
+    for question in checked.kept:
         report.questions[question.kind] += 1
         by_study.setdefault(question.key, []).append(question)
     info = DatasetInfo(
@@ -124,9 +132,17 @@ def synthesize(
     if not report.samples:
         written.abort()
         raise SynthesisError(f"{source}: nothing could be made: {dict(report.refused)}")
-    summary = _summary(report, options)
-    written.close(dict(sorted(report.refused.items())), synthesis=summary)
+    report.summary = _summary(report, checked, options)
+    written.close(dict(sorted(report.refused.items())), synthesis=report.summary)
     return report
+
+
+def _finished(out: Path) -> SynthesisReport:
+    manifest = read_manifest(out)
+    said = manifest["synthesis"]
+    made, refused = Counter(said["questions"]), Counter(manifest["dropped"])
+    samples = manifest["counts"]["samples"]
+    return SynthesisReport(said["studies"], Counter(said["captions"]), refused, made, said, samples)
 
 
 def _captions(
@@ -194,22 +210,24 @@ def _sample(sample: Sample, caption: Caption | None, questions: Sequence[Questio
     )
 
 
-def _begin(source: Path, out: Path, settings: dict[str, Any]) -> None:
-    """Only a folder that is empty, or that an earlier run of this began, is written to."""
+def _begin(source: Path, out: Path, settings: dict[str, Any]) -> bool:
+    """Only a folder that is empty, or that an earlier run of this began, is written to; True where that is finished."""
     out.mkdir(parents=True, exist_ok=True)
     if out.resolve() == source.resolve():
         raise SynthesisError(f"{out} is the source itself: choose a new folder")
-    if not (out / BEGUN).is_file() and any(out.glob("*.tar")):
+    begun, said = out / BEGUN, json.dumps(settings, sort_keys=True) + "\n"
+    if not begun.is_file() and any(out.glob("*.tar")):
         raise SynthesisError(f"{out} holds tars that synthesis did not write: choose another --out")
-    for pattern in ("shard-*.tar", "shard-*.parquet", "*.tmp", "dataset.json"):
+    if begun.is_file() and begun.read_text("utf-8") == said and (out / MANIFEST).is_file():
+        return True
+    for pattern in ("shard-*.tar", "shard-*.parquet", "*.tmp", MANIFEST):
         for path in out.glob(pattern):
             path.unlink()
-    write_atomically(out / BEGUN, (json.dumps(settings, sort_keys=True) + "\n").encode())
+    write_atomically(begun, said.encode())
+    return False
 
 
-def _summary(report: SynthesisReport, options: Options) -> dict[str, Any]:
-    checked = report.checked
-    assert checked is not None, "questions are checked before the summary"
+def _summary(report: SynthesisReport, checked: Checked, options: Options) -> dict[str, Any]:
     return {
         "seed": options.seed,
         "studies": report.studies,
@@ -224,5 +242,7 @@ def _summary(report: SynthesisReport, options: Options) -> dict[str, Any]:
     }
 
 
-def _rounded(found: Any) -> dict[str, float | None]:
+def _rounded(found: Floors | None) -> dict[str, float | None]:
+    if found is None:
+        return {}
     return {k: None if v != v else round(v, 4) for k, v in asdict(found).items()}

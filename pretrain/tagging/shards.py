@@ -201,7 +201,7 @@ class _Worker:
     def __init__(self, source: Path, out: Path, options: TagOptions, facts: dict[str, Facts]):
         self.out, self.options, self.facts = out, options, facts
         self.reader = ShardReader(ShardSet.open(source))
-        self.tagger = Tagger.of(Tree(options.tree))
+        self.tagger = Tagger.of_folder(options.tree)
         self.origins = Origins(options.tree, self.tagger, options.mapping, options.count_unmapped)
         table = options.labels
         self.labels = None

@@ -33,13 +33,18 @@ def tags_of_turns(messages: Sequence[Message], mentions: Mentions) -> Iterator[T
     there is answered by "yes" or "no"; "no" to a question about one place ("on the left?") denies it there only.
     """
     for question, text, answer in _exchanges(messages):
-        for mention in mentions(text):
-            yield Tag(mention.entity, "text", state_of(mention.assertion), text[mention.start : mention.end])
+        yield from statements(text, mentions)
         if answer:
             placed = _PLACE.search(question) is not None
             for mention in mentions(question):
                 state = _state(mention, answer == "yes", placed)
                 yield Tag(mention.entity, "text", state, question[mention.start : mention.end])
+
+
+def statements(text: str, mentions: Mentions) -> Iterator[Tag]:
+    """Tags of a text that describes a study."""
+    for mention in mentions(text):
+        yield Tag(mention.entity, "text", state_of(mention.assertion), text[mention.start : mention.end])
 
 
 def texts_of_turns(messages: Sequence[Message]) -> Iterator[str]:
