@@ -6,6 +6,8 @@ READY  := $(VENV)/.ready
 # Tests never call a hub, and two workers share two cores: one thread each.
 TESTENV := HF_HUB_OFFLINE=1 HF_HUB_DISABLE_TELEMETRY=1 OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false
 WORKERS ?= 2
+# Empty counts as unset. Without bytecode every process that a run or a test starts compiles its imports anew: 5 s and more.
+export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: help setup quickstart test lint types unit test-slow lock format clean
 

@@ -251,7 +251,7 @@ def tag_command(
         text = Path(text).read_text("utf-8")
     built = Tree(tree)
     table = Table("at", "text", "entity", "id", "said", "counts")
-    for mention in Tagger.of(built).tag(text):
+    for mention in Tagger.of_folder(tree).tag(text):
         said = f"{mention.assertion.polarity}, {mention.assertion.time}, {mention.assertion.subject}"
         table.add_row(
             str(mention.start),

@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 
 from med_entity_tree.errors import OntologyError
 from med_entity_tree.tagger import Tagger
-from med_entity_tree.tree import ENTITIES, Tree
+from med_entity_tree.tree import ENTITIES
 
 log = logging.getLogger(__name__)
 
@@ -171,7 +171,7 @@ _tagger: Tagger | None = None
 
 def _start(tree: str) -> None:
     global _tagger
-    _tagger = Tagger.of(Tree(tree))
+    _tagger = Tagger.of_folder(Path(tree))
 
 
 def _tag(block: list[Document], path: str) -> tuple[int, Counter[str], Counter[str]]:

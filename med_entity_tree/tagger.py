@@ -7,10 +7,11 @@ are looked for as they are written and must be explained by the text they stand 
 
 import logging
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.resources import files
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 
@@ -19,6 +20,8 @@ from med_entity_tree.entity import Entity
 from med_entity_tree.merge import is_abbreviation, rank
 from med_entity_tree.names import normal_word
 from med_entity_tree.scope import Assertion, assert_spans
+from med_entity_tree.tagger_store import STORED, Compiled, load, stamp_of, store
+from med_entity_tree.tree import ENTITIES, Tree
 from med_entity_tree.trie import PhraseTrie
 
 log = logging.getLogger(__name__)
@@ -84,34 +87,59 @@ def _stop_words() -> set[tuple[str, ...]]:
     return {tuple(normal_word(w) for w in row.split()) for row in rows if row and not row.startswith("#")}
 
 
+def compile_patterns(patterns: Patterns) -> Compiled:
+    """Patterns in the form that is searched with. The same patterns give the same."""
+    words = sorted({word for key in patterns.names for word in key})
+    plain = {word: FIRST + number for number, word in enumerate(words)}
+    short = {text: FIRST + len(words) + n for n, text in enumerate(patterns.abbreviations)}
+    phrases: list[tuple[int, ...]] = []
+    entity_of: list[int] = []
+    ids: dict[str, int] = {}
+    for key, entity in patterns.names.items():
+        spellings = _spellings(key, plain, short)
+        phrases += spellings
+        entity_of += [ids.setdefault(entity, len(ids))] * len(spellings)
+    phrases += [(number,) for number in short.values()]
+    trie = PhraseTrie(phrases, FIRST + len(plain) + len(short))
+    return Compiled(words, list(patterns.abbreviations.items()), list(ids), np.array(entity_of, np.int32), trie)
+
+
+def _spellings(key: tuple[str, ...], plain: Mapping[str, int], short: Mapping[str, int]) -> list[tuple[int, ...]]:
+    """A name in numbers: its words, and again with those that may be written as an abbreviation (CT scan)."""
+    words = tuple(plain[word] for word in key)
+    shortened = tuple(short.get(word.upper(), plain[word]) for word in key)
+    return list(dict.fromkeys([words, shortened])) if len(key) > 1 else [words]
+
+
 class Tagger:
     """Finds entities in text. Building it takes seconds; finding needs less than 0.1 microseconds a word in batches."""
 
-    def __init__(self, patterns: Patterns):
-        words = sorted({word for key in patterns.names for word in key})
-        self._words = {word: FIRST + number for number, word in enumerate(words)}
-        self._short = {text: FIRST + len(words) + n for n, text in enumerate(patterns.abbreviations)}
-        phrases: list[tuple[int, ...]] = []
-        self._entities: list[str] = []
-        for key, entity in patterns.names.items():
-            for phrase in self._spellings(key):
-                phrases.append(phrase)
-                self._entities.append(entity)
-        self._plain = len(phrases)
-        self._abbreviations = list(patterns.abbreviations.items())
-        phrases += [(number,) for number in self._short.values()]
-        self._coder = WordCoder(self._words, self._short)
-        self._trie = PhraseTrie(phrases, FIRST + len(self._words) + len(self._short))
+    def __init__(self, patterns: Patterns | Compiled):
+        made = patterns if isinstance(patterns, Compiled) else compile_patterns(patterns)
+        behind = FIRST + len(made.words)
+        self._words = {word: number for number, word in enumerate(made.words, FIRST)}
+        self._coder = WordCoder(self._words, {text: number for number, (text, _) in enumerate(made.short, behind)})
+        self._ids, self._entity_of, self._abbreviations, self._trie = made.ids, made.entity_of, made.short, made.trie
+        self._plain = len(made.entity_of)
 
     @classmethod
     def of(cls, entities: Iterable[Entity]) -> "Tagger":
         return cls(patterns_of(entities))
 
-    def _spellings(self, key: tuple[str, ...]) -> list[tuple[int, ...]]:
-        """A name in numbers: its words, and again with those that may be written as an abbreviation (CT scan)."""
-        plain = tuple(self._words[word] for word in key)
-        short = tuple(self._short.get(word.upper(), self._words[word]) for word in key)
-        return list(dict.fromkeys([plain, short])) if len(key) > 1 else [plain]
+    @classmethod
+    def of_folder(cls, folder: Path) -> "Tagger":
+        """``Tagger.of(Tree(folder))`` without reading the tree, where an earlier call has left its outcome in the
+        folder (``tagger_store.py``).
+
+        Raises OntologyError: the folder holds no tree."""
+        entities, stored = folder / ENTITIES, folder / STORED
+        stamp = stamp_of(entities) if entities.is_file() else b""
+        made = load(stored, stamp)
+        if made is None:
+            made = compile_patterns(patterns_of(Tree(folder)))
+            if stamp_of(entities) == stamp:  # else the tree was replaced while it was read
+                store(made, stored, stamp)
+        return cls(made)
 
     def find(self, text: str) -> list[tuple[int, int, str]]:
         """Entities as ``(start, end, entity)`` in characters of the text, in order and without overlap."""
@@ -129,7 +157,7 @@ class Tagger:
         text_of = np.searchsorted(begin, start, "right") - 1
         start, end = start - begin[text_of], end - begin[text_of]
         plain = number < self._plain
-        names = [self._entities[n] for n in number[plain].tolist()]
+        names = [self._ids[n] for n in self._entity_of[number[plain]].tolist()]
         rows = list(zip(start[plain].tolist(), end[plain].tolist(), names, strict=True))
         edges = np.searchsorted(text_of[plain], np.arange(len(texts) + 1)).tolist()
         found = [rows[a:b] for a, b in pairwise(edges)]

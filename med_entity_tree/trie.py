@@ -6,6 +6,7 @@ two, and leaving the links out was 1.4 times as fast as an automaton over the sa
 """
 
 from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 import numba
 import numpy as np
@@ -64,6 +65,23 @@ def _longest(codes, begins, keys, targets, accepts, first, behind, number):
     return count
 
 
+class TrieArrays(NamedTuple):
+    """A trie as arrays, none of them to be written to: S slots (a power of two) of the table of edges, N nodes (the
+    first is the root), W words.
+
+    Attributes:
+        keys: (S,) uint64, node and word of an edge.
+        targets: (S,) int32, node that the edge leads to; 0 in a free slot.
+        accepts: (N,) int32, number of the phrase that ends in a node, or -1.
+        begins: (W,) bool, does a phrase begin with the word?
+    """
+
+    keys: np.ndarray
+    targets: np.ndarray
+    accepts: np.ndarray
+    begins: np.ndarray
+
+
 class PhraseTrie:
     """Finds phrases in sequences of word numbers.
 
@@ -81,12 +99,22 @@ class PhraseTrie:
         keys, targets = np.zeros(slots, np.uint64), np.zeros(slots, np.int32)
         accepts = np.full(len(flat) + 1, -1, np.int32)
         nodes = _build(flat, starts, keys, targets, accepts)
-        self._keys, self._targets, self._accepts = keys, targets, accepts[:nodes].copy()
-        self._begins = np.zeros(words, np.bool_)
-        self._begins[flat[starts[:-1]]] = True
+        begins = np.zeros(words, np.bool_)
+        begins[flat[starts[:-1]]] = True
+        self.arrays = TrieArrays(keys, targets, accepts[:nodes].copy(), begins)
+        for array in self.arrays:
+            array.setflags(write=False)  # as mapped ones are: numba compiles for each kind
+
+    @classmethod
+    def of_arrays(cls, arrays: TrieArrays) -> "PhraseTrie":
+        """The trie that has these ``arrays``."""
+        made = cls.__new__(cls)
+        made.arrays = arrays
+        return made
 
     def find(self, codes: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Matches (M,), (M,), (M,): first word, word behind the last, number of the phrase; in order, apart."""
         first, behind, number = (np.empty(len(codes), np.int64) for _ in range(3))
-        count = _longest(codes, self._begins, self._keys, self._targets, self._accepts, first, behind, number)
+        keys, targets, accepts, begins = self.arrays
+        count = _longest(codes, begins, keys, targets, accepts, first, behind, number)
         return first[:count], behind[:count], number[:count]

@@ -63,6 +63,7 @@ def mine_command(
     from med_entity_tree.mining.extraction import ModelExtractor
     from med_entity_tree.mining.mine import Settings, mine
     from med_entity_tree.mining.rules import RuleExtractor
+    from med_entity_tree.tagger import Tagger
     from med_entity_tree.tree import Tree
 
     work = work or out.with_name(out.name + ".work")
@@ -83,7 +84,7 @@ def mine_command(
             extractor = ModelExtractor(url, answers, model, api_key, batch, concurrency)
             arbiter = Arbiter(url, answers, model, api_key, concurrency=concurrency)
         else:
-            extractor = RuleExtractor(built)
+            extractor = RuleExtractor(built, Tagger.of_folder(tree))
         mined = mine(
             lambda: read_documents(source, text, identity),
             built,

@@ -44,7 +44,6 @@ def align_command(
     import os
 
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
     from med_entity_tree.tree import Tree
     from pretrain.alignment.checks import Limits
@@ -53,6 +52,7 @@ def align_command(
     from pretrain.alignment.run import align_shards
     from pretrain.shards import ShardReader, ShardSet
     from vlm.asking import JsonAsker
+    from vlm.console import progress
 
     console = Console(soft_wrap=True)
     built = Tree(tree)
@@ -73,12 +73,11 @@ def align_command(
             f"The judge on {found.matched} matched and {found.shuffled} shuffled pairs: best at {found.threshold} and "
             f"more, precision {found.precision:.2f}, recall {found.recall:.2f}, {found.unanswered} unanswered"
         )
-    with Progress(TextColumn("stage one"), BarColumn(), MofNCompleteColumn(), console=console, transient=True) as bar:
-        task = bar.add_task("", total=len(ShardSet.open(shards)))
+    with progress("checking", len(ShardSet.open(shards)), console=console, clock="none") as advance:
         report = align_shards(
             shards, out, limits, anatomy={e.id: e.name for e in built if e.root == "anatomy"},
             referee=asker and Referee(asker, lambda entity: names.get(entity, entity), threshold), workers=workers,
-            progress=lambda n: bar.advance(task, n),
+            progress=advance,
         )  # fmt: skip
     console.print(f"[bold]{out}[/]: {report.kept:,} of {report.samples:,} samples pass")
     for reason, n in report.refused.most_common():

@@ -42,25 +42,20 @@ def build_command(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Begin shards anew where others lie.")] = False,
 ) -> None:
     """Clean, tag, deduplicate, split and write data sets, by a recipe, on one machine or a Ray cluster."""
+    import os
+
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
     from pretrain.engine.recipe import EngineRecipe
     from pretrain.engine.run import Where, run_engine
+    from vlm.console import stages
     from vlm.recipe import load_recipe
 
     chosen = load_recipe(EngineRecipe, recipe, overrides or ())
+    where = Where(workers, ray, overwrite, salt, bench_salt, os.environ.get("MEDVLM_API_KEY"))
     console = Console(soft_wrap=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=console, transient=True) as bar:
-        tasks: dict[str, TaskID] = {}
-
-        def on_step(stage: str, done: int, total: int | None) -> None:
-            if stage not in tasks:
-                tasks[stage] = bar.add_task(stage, total=total)
-            bar.update(tasks[stage], completed=done, total=total)
-
-        report = run_engine(chosen, out, Where(workers, ray, overwrite, salt, bench_salt), on_step)
+    with stages(console=console) as on_step:
+        report = run_engine(chosen, out, where, on_step)
     for stage, counts in report.stages.items():
         console.print(f"[bold]{stage}[/]: {counts.kept:,} of {counts.came:,} records")
         for reason, number in counts.dropped.most_common():

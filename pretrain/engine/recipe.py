@@ -4,9 +4,12 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
+from pretrain.alignment.checks import Limits
 from pretrain.cleaning.rules import Kind
 from pretrain.deidentify.options import Options
 from pretrain.formats import Format
+from pretrain.synthesis.questions import KINDS
+from pretrain.synthesis.questions import Kind as QuestionKind
 from vlm.recipe import RecipeModel
 
 Identity = Literal["deidentify", "removed", "public", "simulated"]
@@ -89,6 +92,45 @@ class CleanSection(RecipeModel):
     quality: QualitySection | None = None
 
 
+class ModelSection(RecipeModel):
+    """A model behind an OpenAI-compatible server; the key of the server goes into MEDVLM_API_KEY.
+
+    ``model`` has no default: what an answer is worth depends on who gave it.
+    """
+
+    url: str
+    model: str
+
+
+class JudgeSection(ModelSection):
+    """A model that sees pictures; ``threshold`` is the support (0 to 10) from which it lets a record pass."""
+
+    threshold: int = Field(default=6, ge=0, le=10)
+
+
+class AlignSection(RecipeModel):
+    """Whether image and text are usable and belong together (docs/synthesis.md): checks, then a judge.
+
+    Attributes:
+        least_side, most_aspect, least_entropy, least_sharpness, least_words, most_words, headers: limits of the
+            checks (``pretrain.alignment.checks.Limits``); null leaves one out.
+        judge: asked about what passes; null ends after the checks.
+    """
+
+    least_side: int | None = Limits.least_side
+    most_aspect: float | None = Limits.most_aspect
+    least_entropy: float | None = Limits.least_entropy
+    least_sharpness: float | None = Limits.least_sharpness
+    least_words: int | None = Limits.least_words
+    most_words: int | None = Limits.most_words
+    headers: bool = Limits.headers
+    judge: JudgeSection | None = None
+
+    def limits(self) -> Limits:
+        """Those of the checks."""
+        return Limits(**self.model_dump(exclude={"judge"}))
+
+
 class DedupSection(RecipeModel):
     """Duplicates (docs/dedup.md): Jaccard from which texts are near-duplicates, and whether images are compared."""
 
@@ -102,6 +144,25 @@ class WeightsSection(RecipeModel):
     exponent: float = Field(default=0.5, ge=0, le=1)
     cap: float = Field(default=8.0, ge=1)
     floor: float = Field(default=0.25, gt=0, le=1)
+
+
+class SynthesisSection(RecipeModel):
+    """Captions and questions about the studies of the first split, as shards of their own (docs/synthesis.md).
+
+    Attributes:
+        kinds, options, most, captions, background, seed: as the options of ``medvlm data synthesize``.
+        write: model that writes captions; null: fixed sentences.
+        blind: model that answers without the image; null: a regression on words.
+    """
+
+    kinds: tuple[QuestionKind, ...] = KINDS
+    options: int = Field(default=4, ge=2, le=8)
+    most: int = Field(default=4, ge=1)
+    captions: bool = True
+    background: bool = True
+    seed: int = 0
+    write: ModelSection | None = None
+    blind: ModelSection | None = None
 
 
 class ShardsSection(RecipeModel):
@@ -133,10 +194,12 @@ class EngineRecipe(RecipeModel):
     tree: str | None = None
     deidentify: DeidentifySection | None = None
     clean: CleanSection = CleanSection()
+    align: AlignSection | None = None
     dedup: DedupSection | None = DedupSection()
     decontaminate: list[str] = Field(default_factory=list)
     split: dict[str, float] = Field(default_factory=lambda: {"train": 0.9, "val": 0.1})
     weights: WeightsSection | None = WeightsSection()
+    synthesis: SynthesisSection | None = None
     shards: ShardsSection = ShardsSection()
     max_drop: float = Field(default=0.5, ge=0, le=1)
     part: int = Field(default=2000, ge=1)
@@ -149,6 +212,8 @@ class EngineRecipe(RecipeModel):
             raise ValueError(f"two sources are called {', '.join(twice)}: give them different names")
         if any(source.identity == "deidentify" for source in self.sources) and self.deidentify is None:
             raise ValueError("a source asks to be de-identified: add the section deidentify with a key file")
+        if self.synthesis is not None and self.tree is None:
+            raise ValueError("synthesis asks about entities: name a tree (medvlm met build)")
         if min(self.split.values(), default=0) < 0 or sum(self.split.values()) <= 0:
             raise ValueError(f"split must hold shares >= 0, at least one above 0: {self.split}")
         return self

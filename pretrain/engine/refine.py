@@ -12,7 +12,6 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from med_entity_tree.tagger import Tagger
-from med_entity_tree.tree import Tree
 from pretrain.cleaning.normalise import normalise
 from pretrain.cleaning.quality import QualityClassifier
 from pretrain.cleaning.rules import faults
@@ -51,7 +50,7 @@ class RefineTask:
         self.origins: Origins | None = None
         self.classifier: QualityClassifier | None = None
         if self.tree is not None:
-            self.tagger = Tagger.of(Tree(self.tree))
+            self.tagger = Tagger.of_folder(self.tree)
             self.origins = Origins(self.tree, self.tagger, count_unmapped=True)
         if self.clean.quality is not None:
             self.classifier = QualityClassifier.load(Path(self.clean.quality.model))

@@ -11,12 +11,15 @@ import logging
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from med_entity_tree.tree import ENTITIES
+from pydantic import BaseModel
+
+from med_entity_tree.tree import ENTITIES, Tree
 from pretrain.dedup.image import ImageSettings
 from pretrain.dedup.text import TextSettings
 from pretrain.deidentify.run import Request, deidentify
+from pretrain.engine.align import AlignTask
 from pretrain.engine.card import write_card
 from pretrain.engine.decide import Decider, decisions_of
 from pretrain.engine.errors import EngineError
@@ -24,7 +27,7 @@ from pretrain.engine.fingerprint import FingerprintTask
 from pretrain.engine.flow import PartTask, run_parts
 from pretrain.engine.folder import Counts, StageFolder
 from pretrain.engine.ingest import Opened, ingest
-from pretrain.engine.recipe import EngineRecipe, SourceSection, source_name
+from pretrain.engine.recipe import EngineRecipe, ModelSection, SourceSection, source_name
 from pretrain.engine.refine import RefineTask
 from pretrain.engine.select import Selection, cluster_splits, light_tables
 from pretrain.engine.write import SelectedRecords
@@ -32,10 +35,15 @@ from pretrain.importing import Conversation, ImportOptions, ImportReport, import
 from pretrain.importing.opening import open_source
 from pretrain.shards.index import read_manifest
 from pretrain.shards.tar import write_atomically
+from pretrain.synthesis.blind import Choice
+from pretrain.synthesis.rewrite import Written
+from pretrain.synthesis.run import Options, synthesize
 from pretrain.weighting.make import WeightSettings, make_weights
+from vlm.asking import JsonAsker
 
 log = logging.getLogger(__name__)
 OnStep = Callable[[str, int, int | None], None]
+Answer = TypeVar("Answer", bound=BaseModel)
 
 
 @dataclass(frozen=True)
@@ -48,6 +56,7 @@ class Where:
         overwrite: begin the shards anew where others lie.
         salt: keeps hashed patient and study ids from being guessed.
         bench_salt: that the benchmark manifests were made with.
+        api_key: of the servers of models; never written.
     """
 
     workers: int = 1
@@ -55,6 +64,7 @@ class Where:
     overwrite: bool = False
     salt: str = ""
     bench_salt: str = ""
+    api_key: str | None = None
 
 
 @dataclass
@@ -102,13 +112,11 @@ class _Run:
         write_atomically(self.out / "engine.yaml", self.recipe.to_yaml().encode())
         sources = self._sources()
         came = self._ingest(sources)
-        refined = self._refine(came)
-        known = self._fingerprint(refined)
+        known = self._fingerprint(self._align(self._refine(came)))
         selected = self._select(known, self._decide(known))
         self._write(selected, sources)
-        self.report.card = write_card(
-            self.out, self.recipe, self.report.stages, self.report.splits, sampling=self._weigh()
-        )
+        more = {"sampling": self._weigh(), "synthesis": self._synthesize()}
+        self.report.card = write_card(self.out, self.recipe, self.report.stages, self.report.splits, **more)
         return self.report
 
     def _sources(self) -> dict[str, Opened]:
@@ -181,8 +189,25 @@ class _Run:
         task = RefineTask(came, folder, self.recipe.clean, tree, self.recipe.shards.max_images)
         return self._parts(task, came, folder, "refine")
 
+    def _align(self, came: StageFolder) -> StageFolder:
+        """Nothing where the recipe does not ask for it."""
+        chosen, tree = self.recipe.align, _path(self.recipe.tree)
+        if chosen is None:
+            return came
+        said = chosen.model_dump(mode="json", exclude={"judge": {"url"}})  # a server may move
+        folder = self._begin(
+            "3-align",
+            {"stage": "align", "from": digest(came), "align": said, "conversation": asdict(self._conversation())},
+        )
+        answers = self.work / "answers" / "align"
+        task = AlignTask(came, folder, chosen, tree, self._conversation(), answers, self.where.api_key)
+        return self._parts(task, came, folder, "align")
+
+    def _conversation(self) -> Conversation:
+        return Conversation(self.recipe.shards.conversation, self.recipe.shards.max_questions)
+
     def _fingerprint(self, came: StageFolder) -> StageFolder:
-        folder = self._begin("3-fingerprint", {"stage": "fingerprint", "from": digest(came), **self._compared()})
+        folder = self._begin("4-fingerprint", {"stage": "fingerprint", "from": digest(came), **self._compared()})
         task = FingerprintTask(came, folder, *self._settings(), tuple(self.recipe.decontaminate), self.where.bench_salt)
         return self._parts(task, came, folder, "fingerprint")
 
@@ -202,7 +227,7 @@ class _Run:
         }
 
     def _decide(self, came: StageFolder) -> StageFolder:
-        folder = self._begin("4-decide", {"stage": "decide", "from": digest(came)})
+        folder = self._begin("5-decide", {"stage": "decide", "from": digest(came)})
         if not folder.done:
             manifests = tuple(self.recipe.decontaminate)
             decider = Decider(came, folder, *self._settings(), manifests, self.where.bench_salt, self.where.workers)
@@ -212,7 +237,7 @@ class _Run:
 
     def _select(self, came: StageFolder, decided: StageFolder) -> StageFolder:
         stamp = {"stage": "select", "from": digest(came), "split": self.recipe.split}
-        folder = self._begin("5-select", stamp)
+        folder = self._begin("6-select", stamp)
         if not folder.done:
             refused, clusters = decisions_of(decided.path)
             joined, own = cluster_splits(light_tables(came), clusters)
@@ -238,7 +263,7 @@ class _Run:
             splits,
         )
         options = ImportOptions(
-            conversation=Conversation(shards.conversation, shards.max_questions),
+            conversation=self._conversation(),
             max_images=shards.max_images,
             max_bytes=shards.megabytes << 20,
             max_samples=shards.samples,
@@ -268,6 +293,28 @@ class _Run:
             "buckets": [asdict(bucket) for bucket in made.buckets],
             "often repeated": len(made.repeated),
         }
+
+    def _synthesize(self) -> dict[str, Any]:
+        """Captions and questions about the first split; what the card says of them."""
+        chosen, first = self.recipe.synthesis, self.report.splits[0]
+        if chosen is None or self.recipe.tree is None:
+            return {}
+        folder = self.out / "synthesis" / first.split
+        options = Options(chosen.kinds, chosen.options, chosen.most, chosen.captions, chosen.background, chosen.seed)
+        self.on_step("synthesis", 0, None)
+        made = synthesize(
+            first.folder, Tree(self.recipe.tree), folder, options,
+            writer=self._asker(chosen.write, Written), blind=self._asker(chosen.blind, Choice),
+        )  # fmt: skip
+        self.on_step("synthesis", made.samples, made.samples)
+        left_out = dict(sorted(made.refused.items()))
+        return {"split": first.split, "samples": made.samples, **made.summary, "left out": left_out}
+
+    def _asker(self, chosen: ModelSection | None, answer: type[Answer]) -> JsonAsker[Answer] | None:
+        if chosen is None:
+            return None
+        answers = self.work / "answers" / "synthesis"
+        return JsonAsker(chosen.url, answer, model=chosen.model, api_key=self.where.api_key, cache=answers)
 
     def _begin(self, name: str, stamp: Mapping[str, Any]) -> StageFolder:
         folder = StageFolder(self.work / name, stamp)

@@ -17,7 +17,7 @@ from pretrain.shards.index import read_manifest
 from pretrain.shards.ordering import derive
 from pretrain.shards.writer import DatasetInfo, ShardWriter
 from vlm.imaging import Limits
-from vlm.messages import MessageError
+from vlm.messages import Message, MessageError
 from vlm.sample import EncodedImage, Sample, SampleProvenance
 
 log = logging.getLogger(__name__)
@@ -231,22 +231,11 @@ class _SplitImport:
         self.writer.write(sample)
 
     def _sample(self, key: str, study: Study, images: list[EncodedImage]) -> Sample:
-        return Sample(
-            key=key,
-            messages=self.options.conversation.messages(study),
-            images=images,
-            provenance=SampleProvenance(
-                source=study.source or self.source.name,
-                licence=study.licence or self.source.licence,
-                simulated=study.simulated or self.source.simulated,
-                patient=study.patient,
-                study=study.study,
-                image_sha256=tuple(image.meta["provenance"]["sha256"] for image in images),
-            ),
-            entities=list(study.entities),
-            masks={i: path.read_bytes() for i, path in study.masks.items()},
-            extra={"split": self.split, **study.extra},
-        )
+        source = self.source
+        return to_sample(
+            key, study, images, self.options.conversation.messages(study),
+            source=source.name, licence=source.licence, simulated=source.simulated, split=self.split,
+        )  # fmt: skip
 
     def _drop(self, where: str, reason: str) -> None:
         self.dropped[reason] += 1
@@ -260,6 +249,34 @@ class _SplitImport:
                 f"{self.options.max_drop:g} allows. {self.folder / DROPPED} lists them; correct the data, or raise "
                 f"--max-drop and run again to go on (the journal {JOURNAL} keeps what is finished)"
             )
+
+
+def to_sample(
+    key: str, study: Study, images: list[EncodedImage], messages: list[Message],
+    *, source: str = "", licence: str = "unknown", simulated: bool = False, split: str = "",
+) -> Sample:  # fmt: skip
+    """A study with its decoded images as a sample; source, licence and simulated are those of the whole import.
+
+    Raises:
+        MessageError: a message is malformed, or names an image that is not there.
+        FileNotFoundError: a truth mask is missing.
+    """
+    return Sample(
+        key=key,
+        messages=messages,
+        images=images,
+        provenance=SampleProvenance(
+            source=study.source or source,
+            licence=study.licence or licence,
+            simulated=study.simulated or simulated,
+            patient=study.patient,
+            study=study.study,
+            image_sha256=tuple(image.meta["provenance"]["sha256"] for image in images),
+        ),
+        entities=list(study.entities),
+        masks={i: path.read_bytes() for i, path in study.masks.items()},
+        extra={"split": split, **study.extra},
+    )
 
 
 def _reasons(dropped: Mapping[str, int]) -> str:

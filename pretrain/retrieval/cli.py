@@ -69,7 +69,7 @@ def retrieve_command(
     with Progress(TextColumn("{task.completed:,.0f} documents"), TimeElapsedColumn(), console=console) as bar:
         task = bar.add_task("scan", total=None)
         found = retrieve(
-            read_pool(pool, text, identity), built, Tagger.of(built), needs, encode=encode, rules=Rules(similar),
+            read_pool(pool, text, identity), built, Tagger.of_folder(tree), needs, encode=encode, rules=Rules(similar),
             reach=reach, progress=lambda n: bar.advance(task, n),
         )  # fmt: skip
     settings = {"below": below, "similar": similar, "reach": reach, "encoder": getattr(encode, "model_name", "none")}

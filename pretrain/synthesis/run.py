@@ -91,7 +91,7 @@ def synthesize(
     models = {"writer": writer and writer.chosen_model(), "blind": blind and blind.chosen_model()}
     if _begin(source, out, {"source": shards.digest, "tree": len(tree), **asdict(options), **models}):
         return _finished(out)
-    known, reader, report = Knowledge(tree, Tagger.of(tree)), ShardReader(shards), SynthesisReport()
+    known, reader, report = Knowledge(tree, Tagger.of_folder(tree.folder)), ShardReader(shards), SynthesisReport()
     places: list[int] = []
     studies: list[StudyFacts] = []
     for n in range(len(shards)):

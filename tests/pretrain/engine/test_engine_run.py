@@ -132,7 +132,7 @@ def test_killed_at_any_stage_it_goes_on_and_gives_the_same_shards(recipe, tmp_pa
         return lambda: len(list((work / stage).glob("*.json"))) > at_least
 
     moments = [parts("1-ingest", 3), parts("1-ingest", 30), parts("2-refine", 2), parts("2-refine", 30),
-               parts("3-fingerprint", 5), parts("5-select", 5),
+               parts("4-fingerprint", 5), parts("6-select", 5),
                lambda: len(list(shards.rglob("shard-*.tar*"))) > 1]  # fmt: skip
     killed = [killed_when(path, out, moment) for moment in moments]
     assert sum(killed) >= 6, f"the run was too fast to be killed: {killed}"
@@ -149,7 +149,7 @@ def test_a_part_that_was_cut_off_is_made_again(recipe, tmp_path):
     part.write_bytes(part.read_bytes()[:100])
     (stage / "done.json").unlink()
     part.with_suffix(".json").unlink()  # the counts are written last, so a cut table has none
-    for later in ("3-fingerprint", "4-decide", "5-select"):
+    for later in ("4-fingerprint", "5-decide", "6-select"):
         shutil.rmtree(out / "work" / later)
     run(recipe(), out, overwrite=True)
     assert content(out) == first
