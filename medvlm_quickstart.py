@@ -12,16 +12,17 @@ import io
 import json
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from vlm.console import stages
 from vlm.errors import MedVLMError
 
 RECIPES = Path(__file__).resolve().parent / "recipes"
@@ -148,10 +149,12 @@ def _write_whole(path: Path, text: str) -> None:
     half.replace(path)
 
 
-def _bar(words: str) -> Progress:
-    return Progress(
-        TextColumn(words), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), console=console, transient=True
-    )
+@contextmanager
+def _bar(words: str) -> Iterator[Callable[[int, int | None], None]]:
+    """A bar that is there from the start, and moves with each (done, of)."""
+    with stages(console=console) as on_step:
+        on_step(words, 0, None)
+        yield lambda done, of: on_step(words, done, of)
 
 
 # --- 1 simulate, 2 import -------------------------------------------------------------------------------------------
@@ -161,15 +164,14 @@ def simulate(road: Road) -> dict[str, Any]:
     """Films of simulated patients as DICOM, with reports, questions and the exact truth."""
     from pretrain.sources.chest import simulate as simulate_chests
 
-    with _bar("simulating patients") as bar:
-        task = bar.add_task("", total=road.settings.patients)
+    with _bar("simulating patients") as on_patients:
         made = simulate_chests(
             road.simulated,
             road.settings.patients,
             road.settings.seed,
             size=road.settings.size,
             findings=FINDINGS,
-            progress=lambda done, total: bar.update(task, completed=done, total=total),
+            progress=on_patients,
         )
     shares = ", ".join(f"{n} {split}" for split, n in made.patients.items())
     console.print(f"{made.images} simulated films of {road.settings.patients} patients ({shares}), as DICOM")
@@ -234,11 +236,8 @@ def _header_questions(folder: Path, table: Path) -> tuple[int, dict[str, int]]:
 def _import(source: Any, out: Path, options: Any) -> dict[str, Any]:
     from pretrain.importing import import_source
 
-    with _bar("importing DICOM") as bar:
-        task = bar.add_task("", total=None)
-        reports = import_source(
-            source, out, options, on_record=lambda split, done, total: bar.update(task, completed=done, total=total)
-        )
+    with _bar("importing DICOM") as on_records:
+        reports = import_source(source, out, options, on_record=lambda split, done, total: on_records(done, total))
     dropped: dict[str, int] = {}
     for report in reports:
         for reason, n in report.dropped.items():
@@ -336,8 +335,7 @@ def serve_and_measure(road: Road) -> dict[str, Any]:
         started = time.monotonic() - began
         console.print(f"serving at {served.base_url} after {started:.0f} s (engine log: {log_path})")
         answers = _ask(road, served.base_url, served.model)
-        with _bar("asking about held-out patients") as bar:
-            task = bar.add_task("", total=None)
+        with _bar("asking about held-out patients") as on_answers:
             measure(
                 road.simulated,
                 road.measured,
@@ -351,7 +349,7 @@ def serve_and_measure(road: Road) -> dict[str, Any]:
                     model_seed=road.settings.seed,
                     concurrency=32,
                 ),
-                progress=lambda done, failed, total: bar.update(task, completed=done, total=total),
+                progress=lambda done, failed, total: on_answers(done, total),
             )
     return {"start_s": round(started, 1), "answers": answers}
 

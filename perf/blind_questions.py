@@ -9,17 +9,15 @@ without them. "naive" draws the distractors among the siblings at random and put
 """
 
 import argparse
-import tempfile
 import time
 from collections import Counter
 from dataclasses import asdict, replace
-from pathlib import Path
 
+from _tree import add_options, tree_folder
 from entity_reports import reports
 
-from med_entity_tree.build import build_tree
 from med_entity_tree.tagger import Tagger
-from med_entity_tree.tree import ENTITIES, Tree
+from med_entity_tree.tree import Tree
 from pretrain.shards.ordering import derive
 from pretrain.synthesis.blind import check_by_guessing, floors
 from pretrain.synthesis.captions import faults_of, template_caption
@@ -63,13 +61,9 @@ def row(label: str, questions: list[Question]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--tree", type=Path, default=Path("runs/met"))
-    parser.add_argument("--quick", action="store_true")
+    add_options(parser)
     options = parser.parse_args()
-    if options.quick and not (options.tree / ENTITIES).is_file():
-        options.tree = Path(tempfile.mkdtemp()) / "met"
-        build_tree(options.tree)
-    tree = Tree(options.tree)
+    tree = Tree(tree_folder(options))
     known = Knowledge(tree, Tagger.of(tree))
     facts = [f for f in studies(known, 200 if options.quick else None) if f.present or f.negated or f.uncertain]
     start = time.perf_counter()

@@ -14,17 +14,15 @@ list and Python's keywords and modules.
 import argparse
 import random
 import sys
-from pathlib import Path
 
 import numpy as np
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from _tree import add_options, tree_folder
+from entity_reports import reports
 
 from med_entity_tree.coverage import Coverage, EntitySet, coverage
 from med_entity_tree.coverage_report import load_set
 from med_entity_tree.encoder import SentenceEncoder
 from med_entity_tree.tree import Tree
-from perf.entity_reports import reports
 
 Pair = tuple[EntitySet, EntitySet]
 
@@ -111,26 +109,17 @@ def row(found: Coverage, floor: Coverage, other: Coverage) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--tree", type=Path, default=Path("runs/met"))
+    add_options(parser)
     parser.add_argument("--most", type=int, default=5000, help="Items of a reference at most, drawn.")
-    parser.add_argument("--quick", action="store_true")
     options = parser.parse_args()
     if options.quick:
-        import tempfile
-
-        from med_entity_tree.build import build_tree
-        from med_entity_tree.tree import ENTITIES
-
         options.most = 100
-        if not (options.tree / ENTITIES).is_file():
-            options.tree = Path(tempfile.mkdtemp()) / "met"
-            build_tree(options.tree)
     encode = Remembering()
     print(f"encoder {encode.model_name}; forward: how the set covers the reference; intervals: bootstrap, 95 %\n")
     columns = ["reference", "set", "forward AMCS", "backward AMCS", "equal names, synonyms: forward", "backward"]
     print("| " + " | ".join([*columns, "forward, random tree", "forward, everyday words"]) + " |")
     print("|---|---|---|---|---|---|---|---|")
-    for reference, covering in pairs(Tree(options.tree)):
+    for reference, covering in pairs(Tree(tree_folder(options))):
         reference = cut(reference, options.most)
         if options.quick:
             covering = cut(covering, options.most)

@@ -19,12 +19,13 @@ from importlib.util import find_spec
 from itertools import islice
 from pathlib import Path
 
-from med_entity_tree.build import build_tree
+from _tree import add_options, tree_folder
+
 from med_entity_tree.corpus import Document
 from med_entity_tree.encoder import SentenceEncoder
 from med_entity_tree.mining.mine import Settings, mine
 from med_entity_tree.mining.rules import RuleExtractor
-from med_entity_tree.tree import ENTITIES, Tree
+from med_entity_tree.tree import Tree
 
 
 def reports() -> Iterator[Document]:
@@ -42,19 +43,14 @@ def reports() -> Iterator[Document]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--tree", type=Path, default=Path("runs/met"))
+    add_options(parser)
     parser.add_argument("--out", type=Path, default=None)
     parser.add_argument("--least", type=int, default=10, help="Floor of mentions; the paper's is 10.")
     parser.add_argument("--sample", type=int, default=0)
     parser.add_argument("--no-embedding", action="store_true")
-    parser.add_argument("--quick", action="store_true")
     options = parser.parse_args()
-    scratch = Path(tempfile.mkdtemp())
-    if options.quick and not (options.tree / ENTITIES).is_file():
-        options.tree = scratch / "met"
-        build_tree(options.tree)
-    out = options.out or scratch / "mined"
-    tree = Tree(options.tree)
+    out = options.out or Path(tempfile.mkdtemp()) / "mined"
+    tree = Tree(tree_folder(options))
     started = time.monotonic()
     extractor = RuleExtractor(tree)
     encode = None if options.no_embedding or options.quick else SentenceEncoder()

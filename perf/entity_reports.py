@@ -14,18 +14,18 @@ narrower one (a calcified granuloma is a granuloma). Errors are classed by what 
 
 import argparse
 import tarfile
-import tempfile
 import xml.etree.ElementTree as ET
 from collections import Counter, defaultdict
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
+from _tree import add_options, tree_folder
+
 from bench.statistics import wilson
-from med_entity_tree.build import build_tree
 from med_entity_tree.names import name_key, natural_order
 from med_entity_tree.tagger import Mention, Patterns, Tagger, patterns_of
-from med_entity_tree.tree import ENTITIES, Tree
+from med_entity_tree.tree import Tree
 
 
 @dataclass
@@ -70,14 +70,10 @@ def looked_up(heading: str, patterns: Patterns) -> str | None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--tree", type=Path, default=Path("runs/met"))
+    add_options(parser)
     parser.add_argument("--least", type=int, default=10, help="Headings with fewer reports go into the sum only.")
-    parser.add_argument("--quick", action="store_true")
     options = parser.parse_args()
-    if options.quick and not (options.tree / ENTITIES).is_file():
-        options.tree = Path(tempfile.mkdtemp()) / "met"
-        build_tree(options.tree)
-    tree = Tree(options.tree)
+    tree = Tree(tree_folder(options))
     patterns = patterns_of(tree)
     tagger = Tagger(patterns)
     every = reports()[: 300 if options.quick else None]

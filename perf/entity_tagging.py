@@ -17,7 +17,6 @@ import argparse
 import random
 import resource
 import statistics
-import tempfile
 import time
 import xml.etree.ElementTree as ET
 from collections.abc import Callable, Iterable, Iterator
@@ -25,11 +24,12 @@ from importlib.util import find_spec
 from itertools import islice
 from pathlib import Path
 
-from med_entity_tree.build import build_tree
+from _tree import add_options, tree_folder
+
 from med_entity_tree.coding import ENDS, TOKEN
 from med_entity_tree.names import normal_word
 from med_entity_tree.tagger import Patterns, Tagger, patterns_of
-from med_entity_tree.tree import ENTITIES, Tree
+from med_entity_tree.tree import Tree
 
 
 def reports() -> list[str]:
@@ -157,18 +157,14 @@ def memory() -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--tree", type=Path, default=Path("runs/met"))
+    add_options(parser)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--sizes", type=int, nargs="+", default=[10_000, 100_000, 1_000_000])
-    parser.add_argument("--quick", action="store_true")
     options = parser.parse_args()
     texts = reports()
     if options.quick:
         texts, options.rounds, options.sizes = texts[:100], 1, [200, 400]
-    if options.quick and not (options.tree / ENTITIES).is_file():
-        options.tree = Path(tempfile.mkdtemp()) / "met"
-        build_tree(options.tree)
-    patterns = patterns_of(Tree(options.tree))
+    patterns = patterns_of(Tree(tree_folder(options)))
     words = sum(len(words_of(text)) for text in texts)
     arms = {
         "medvlm": ours,

@@ -14,37 +14,34 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from med_entity_tree.build import build_tree
+from _tree import add_options, tree_folder
+
 from med_entity_tree.questions.check import check
 from med_entity_tree.questions.generate import Settings, make_questions, write_questions
 from med_entity_tree.questions.sheet import write_sheet
-from med_entity_tree.tree import ENTITIES, Tree
+from med_entity_tree.tree import Tree
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--tree", type=Path, default=Path("runs/met"))
+    add_options(parser)
     parser.add_argument("--out", type=Path, default=Path("runs/questions"))
     parser.add_argument("--count", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--quick", action="store_true")
     arguments = parser.parse_args()
     if arguments.quick:
         arguments.count, arguments.out = 10, Path(tempfile.mkdtemp()) / "questions"
-        if not (arguments.tree / ENTITIES).is_file():
-            arguments.tree = Path(tempfile.mkdtemp()) / "met"
-            build_tree(arguments.tree)
-
+    folder = tree_folder(arguments)
     settings = Settings(count=arguments.count, seed=arguments.seed)
     started, cpu = time.perf_counter(), time.process_time()
-    tree = Tree(arguments.tree)
+    tree = Tree(folder)
     made = make_questions(tree, settings)
     print(f"made and checked: {time.perf_counter() - started:.0f} s, {time.process_time() - cpu:.0f} s of one core")
     write_questions(made, settings, tree, arguments.out)
     write_sheet(made.records, tree.entities, arguments.out / "sheet.html")
 
     cpu = time.process_time()
-    verdicts = check(made.records, arguments.tree)
+    verdicts = check(made.records, folder)
     sound = Counter(len(r["steps"]) for r, v in zip(made.records, verdicts, strict=True) if v.sound)
     print(f"second implementation alone: {time.process_time() - cpu:.0f} s of one core; sound by hops: {dict(sound)}")
 

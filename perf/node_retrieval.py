@@ -13,20 +13,18 @@ though they do not name the node at all: what embedding and full text add to the
 
 import argparse
 import hashlib
-import tempfile
 import time
 from collections import Counter
-from pathlib import Path
 
 import numpy as np
+from _tree import add_options, tree_folder
 from entity_reports import Report, below, looked_up, reports
 
 from bench.statistics import wilson
-from med_entity_tree.build import build_tree
 from med_entity_tree.encoder import SentenceEncoder
 from med_entity_tree.names import name_key, natural_order
 from med_entity_tree.tagger import Tagger, patterns_of
-from med_entity_tree.tree import ENTITIES, Tree
+from med_entity_tree.tree import Tree
 from pretrain.retrieval.choose import Rules, _fuse, choose
 from pretrain.retrieval.needs import Need, kinds_of, query_of
 from pretrain.retrieval.run import retrieve
@@ -51,14 +49,10 @@ def truth_of(pool: list[Report], tree: Tree, patterns) -> dict[str, set[int]]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--tree", type=Path, default=Path("runs/met"))
+    add_options(parser)
     parser.add_argument("--reach", type=int, default=400)
-    parser.add_argument("--quick", action="store_true")
     options = parser.parse_args()
-    if options.quick and not (options.tree / ENTITIES).is_file():
-        options.tree = Path(tempfile.mkdtemp()) / "met"
-        build_tree(options.tree)
-    tree = Tree(options.tree)
+    tree = Tree(tree_folder(options))
     patterns = patterns_of(tree)
     tagger = Tagger(patterns)
     every = reports()[: 200 if options.quick else None]

@@ -94,9 +94,14 @@ def import_command(
 
     from pretrain.importing import Conversation, ImportOptions, import_source
     from pretrain.importing.opening import open_source
+    from vlm.console import named_numbers, named_values, stages
 
+    columns = named_values(map or (), option="--map", form="FIELD=COLUMN", example="text=caption")
+    shares = None
+    if split is not None:
+        shares = named_numbers(split.split(","), option="--split", form="NAME=SHARE", example="train=0.8")
     opened = open_source(
-        source, format, _mapping(map or []), reports=reports, images=images, config=config, group=group,
+        source, format, columns, reports=reports, images=images, config=config, group=group,
         licence=licence, name=name, salt=salt, simulated=simulated, passage=passage,
     )  # fmt: skip
     options = ImportOptions(
@@ -105,19 +110,12 @@ def import_command(
         max_bytes=shard_mb << 20,
         max_samples=shard_samples,
         max_drop=max_drop,
-        shares=_shares(split),
+        shares=shares,
         workers=workers,
         overwrite=overwrite,
     )
     console = Console(soft_wrap=True)
-    with _progress(console) as bar:
-        tasks: dict[str, int] = {}
-
-        def on_record(part: str, done: int, total: int | None) -> None:
-            if part not in tasks:
-                tasks[part] = bar.add_task(part, total=total)
-            bar.update(tasks[part], completed=done)  # pyright: ignore[reportArgumentType]
-
+    with stages(console=console, clock="both") as on_record:
         reports_of_splits = import_source(opened, out, options, on_record=on_record)
     for report in reports_of_splits:
         verb = "was imported before" if report.already_done else "written"
@@ -133,31 +131,6 @@ def import_command(
             "dropped.jsonl in each folder lists dropped records by their place in the source; do not share it."
         )
     console.print(f"Next: medvlm data inspect {reports_of_splits[0].folder} --sheet sheet.html")
-
-
-def _mapping(pairs: list[str]) -> dict[str, str]:
-    mapping = {}
-    for pair in pairs:
-        field, equals, column = pair.partition("=")
-        if not equals or not field or not column:
-            raise typer.BadParameter(f"{pair!r} is not FIELD=COLUMN, for example text=caption", param_hint="--map")
-        mapping[field] = column
-    return mapping
-
-
-def _shares(text: str | None) -> dict[str, float] | None:
-    if text is None:
-        return None
-    shares = {}
-    for part in text.split(","):
-        name, _, share = part.partition("=")
-        try:
-            shares[name.strip()] = float(share)
-        except ValueError:
-            raise typer.BadParameter(
-                f"{part!r} is not NAME=SHARE, for example train=0.8", param_hint="--split"
-            ) from None
-    return shares
 
 
 @app.command(
@@ -222,6 +195,7 @@ def verify_command(
     from pretrain.shards.index import MANIFEST, read_manifest
     from pretrain.shards.verify import reindex as make_index
     from pretrain.shards.verify import shared_patients, verify
+    from vlm.console import progress
 
     console = Console(soft_wrap=True)
     if reindex:
@@ -230,9 +204,8 @@ def verify_command(
     bad = 0
     for part in folders or [folder]:
         size = read_manifest(part)["counts"]["bytes"]
-        with _progress(console, "bytes") as bar:
-            task = bar.add_task(part.name, total=size)
-            report = verify(part, decode=decode, progress=lambda n, bar=bar, task=task: bar.advance(task, n))
+        with progress(part.name, size, console=console, clock="both", counts=False) as advance:
+            report = verify(part, decode=decode, progress=advance)
         bad += len(report.problems)
         state = f"[red]{len(report.problems)} problems[/]" if report.problems else "[green]good[/]"
         console.print(f"{part}: {report.samples} samples, {report.bytes / 1e6:.1f} MB: {state}")
@@ -243,18 +216,3 @@ def verify_command(
         bad += 1
     if bad:
         raise typer.Exit(1)
-
-
-def _progress(console, unit: str = ""):
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
-
-    counts = () if unit == "bytes" else (MofNCompleteColumn(),)
-    columns = (TextColumn("{task.description}"), BarColumn(), *counts, TimeElapsedColumn(), TimeRemainingColumn())
-    return Progress(*columns, console=console, transient=True)

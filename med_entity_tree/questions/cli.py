@@ -44,44 +44,43 @@ def questions_command(
     import json
 
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
     from med_entity_tree.errors import OntologyError
     from med_entity_tree.questions.check import read_questions
     from med_entity_tree.questions.generate import Settings, make_questions, verify, write_questions
     from med_entity_tree.questions.sheet import write_sheet
     from med_entity_tree.tree import Tree
+    from vlm.console import bars, progress
 
     console = Console(soft_wrap=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=console, transient=True) as bar:
-        if check:
-            records = read_questions(out)
-            task = bar.add_task("check", total=len(records))
-            verify(records, tree, lambda n: bar.advance(task, n))
-            console.print(f"{len(records):,} questions in {out}: all follow from the edges of {tree}", markup=False)
-            return
-        documents = None
-        if counts is not None:
-            if not (counts / "counts.json").is_file():
-                raise OntologyError(f"{counts} has no counts.json", "Make it with `medvlm met count`")
-            documents = json.loads((counts / "counts.json").read_text("utf-8"))["present"]
-        settings = Settings(
-            hops=_numbers(hops),
-            count=count,
-            seed=seed,
-            options=options,
-            exponent=exponent,
-            split=_shares(split),
-        )
-        settings.validate()
-        built = Tree(tree)
+    if check:
+        records = read_questions(out)
+        with progress("check", len(records), console=console) as advance:
+            verify(records, tree, advance)
+        console.print(f"{len(records):,} questions in {out}: all follow from the edges of {tree}", markup=False)
+        return
+    documents = None
+    if counts is not None:
+        if not (counts / "counts.json").is_file():
+            raise OntologyError(f"{counts} has no counts.json", "Make it with `medvlm met count`")
+        documents = json.loads((counts / "counts.json").read_text("utf-8"))["present"]
+    settings = Settings(
+        hops=_numbers(hops),
+        count=count,
+        seed=seed,
+        options=options,
+        exponent=exponent,
+        split=_splits(split),
+    )
+    settings.validate()
+    built = Tree(tree)
+    with bars(console) as shown:
         tasks = {}
 
-        def tell(stage: str, done: int, of: int) -> None:
-            if stage not in tasks or (done == 0 and bar.tasks[tasks[stage]].finished):
-                tasks[stage] = bar.add_task(stage, total=of)
-            bar.update(tasks[stage], advance=done, total=of)
+        def tell(stage: str, done: int, of: int) -> None:  # done since the last call; a second try gets its own bar
+            if stage not in tasks or (done == 0 and shown.tasks[tasks[stage]].finished):
+                tasks[stage] = shown.add_task(stage, total=of)
+            shown.update(tasks[stage], advance=done, total=of)
 
         made = make_questions(built, settings, documents, tell)
     write_questions(made, settings, built, out)
@@ -102,16 +101,15 @@ def _numbers(text: str) -> tuple[int, ...]:
     return tuple(sorted(found))
 
 
-def _shares(text: str) -> dict[str, float]:
-    shares: dict[str, float] = {}
-    for part in text.split(","):
-        name, equals, share = part.strip().partition("=")
-        try:
-            shares[name] = float(share)
-        except ValueError:
-            equals = ""
-        if not equals or not name.isidentifier():
-            raise typer.BadParameter(f"{part!r} is not such as train=0.9", param_hint="--split")
+def _splits(text: str) -> dict[str, float]:
+    from vlm.console import named_numbers
+
+    shares = named_numbers(text.split(","), option="--split", form="NAME=SHARE", example="train=0.9")
+    for name in shares:  # each is the name of a file
+        if not name.isidentifier():
+            raise typer.BadParameter(
+                f"{name!r} is not a name of letters, digits and _ as train is", param_hint="--split"
+            )
     return shares
 
 

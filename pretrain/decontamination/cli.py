@@ -57,18 +57,17 @@ def manifest_command(
     from pretrain.decontamination.benchmarks import benchmark_name, read_benchmark
     from pretrain.decontamination.errors import DecontaminationError
     from pretrain.decontamination.manifest import build_manifest
+    from vlm.console import progress
 
     if len(benchmarks) > 1 and (name or out.suffix == ".npz"):
         raise DecontaminationError("several benchmarks need a folder as --out, and take their own names")
+    columns = _columns(map)
     console = Console(soft_wrap=True)
     for path in benchmarks:
         called = name or benchmark_name(path, split)
-        with _progress(console) as bar:
-            task = bar.add_task(f"hashing {called}", total=None)
-            items = read_benchmark(path, split=split, columns=_pairs(map or []), id_salt=id_salt)
-            manifest = build_manifest(
-                called, items, salt=salt, progress=lambda n, bar=bar, task=task: bar.advance(task, n)
-            )
+        with progress(f"hashing {called}", console=console) as advance:
+            items = read_benchmark(path, split=split, columns=columns, id_salt=id_salt)
+            manifest = build_manifest(called, items, salt=salt, progress=advance)
         file = out if out.suffix == ".npz" else out / f"{called}.npz"
         manifest.save(file)
         counts = manifest.head["counts"]
@@ -106,8 +105,9 @@ def scan_command(
     from pretrain.decontamination.report import write_report
     from pretrain.decontamination.scan import count_samples, scan, source_name
     from pretrain.shards.index import ShardSet
+    from vlm.console import progress
 
-    columns = _pairs(map or [])
+    columns = _columns(map)
     sources = [
         Table(path, columns, id_salt) if path.suffix.lower() in TABLES else ShardSet.open(path) for path in training
     ]
@@ -121,9 +121,8 @@ def scan_command(
     files = [file for path in manifest for file in (sorted(path.glob("*.npz")) if path.is_dir() else [path])]
     matcher = Matcher([Manifest.load(file) for file in files], salt)
     console = Console(soft_wrap=True)
-    with _progress(console) as bar:
-        task = bar.add_task("comparing", total=count_samples(sources))
-        verdict = scan(matcher, sources, workers=workers, cache=cache, progress=lambda n: bar.advance(task, n))
+    with progress("comparing", count_samples(sources), console=console) as advance:
+        verdict = scan(matcher, sources, workers=workers, cache=cache, progress=advance)
     summary = write_report(out, verdict, matcher, sources)
     for row in summary["evidence"]:
         kind = "[red]contamination[/]" if row["contamination"] else "shared template"
@@ -142,18 +141,7 @@ def scan_command(
         raise typer.Exit(1)
 
 
-def _pairs(pairs: list[str]) -> dict[str, str]:
-    columns = {}
-    for pair in pairs:
-        field, equals, column = pair.partition("=")
-        if not equals or not field or not column:
-            raise typer.BadParameter(f"{pair!r} is not FIELD=COLUMN, for example text=body", param_hint="--map")
-        columns[field] = column
-    return columns
+def _columns(map: list[str] | None) -> dict[str, str]:
+    from vlm.console import named_values
 
-
-def _progress(console):
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    return Progress(*columns, console=console, transient=True)
+    return named_values(map or (), option="--map", form="FIELD=COLUMN", example="text=body")

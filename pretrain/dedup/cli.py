@@ -53,6 +53,7 @@ def dedup_command(
     from pretrain.dedup.image import ImageSettings
     from pretrain.dedup.run import Request, dedup
     from pretrain.dedup.text import TextSettings
+    from vlm.console import stages
 
     request = Request(
         source=source,
@@ -69,14 +70,7 @@ def dedup_command(
         workers=workers,
     )
     console = Console(soft_wrap=True)
-    with _progress(console) as bar:
-        tasks = {}
-
-        def on_step(what: str, done: int, total: int | None) -> None:
-            if what not in tasks:
-                tasks[what] = bar.add_task(what, total=total)
-            bar.update(tasks[what], completed=done)
-
+    with stages(console=console, clock="left") as on_step:
         report = dedup(request, on_step)
     console.print(f"[bold]{out}[/]: {report.kept} of {report.total} samples are kept")
     for title, counts in (("samples", report.samples), ("images", report.images), ("texts", report.texts)):
@@ -88,10 +82,3 @@ def dedup_command(
         console.print(f"{out / 'conflicts.jsonl'} lists images under two patients: nothing of them was dropped.")
     if report.pairs_shown:
         console.print(f"{out / 'pairs.html'} shows {report.pairs_shown} pairs of images (patients' pictures).")
-
-
-def _progress(console):
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    return Progress(*columns, console=console, transient=True)

@@ -62,10 +62,10 @@ def deidentify_command(
 ) -> None:
     """Remove identities from DICOM files, reports and tables; refuse what cannot be proven clean."""
     from rich.console import Console
-    from rich.progress import TaskID
 
     from pretrain.deidentify.options import Options
     from pretrain.deidentify.run import Request, deidentify
+    from vlm.console import named_values, stages
 
     options = Options(
         dates=dates,
@@ -81,18 +81,10 @@ def deidentify_command(
         keep_markers=keep_markers,
         date_order=date_order,
     )
-    request = Request(
-        source, out, key, options, workers, _pairs(column or []), _lines(names), mapping, overwrite
-    )  # fmt: skip
+    columns = named_values(column or (), option="--column", form="NAME=KIND", example="befund=text", last_equals=True)
+    request = Request(source, out, key, options, workers, columns, _lines(names), mapping, overwrite)
     console = Console(soft_wrap=True)
-    with _progress(console) as bar:
-        tasks: dict[str, TaskID] = {}
-
-        def on_step(what: str, done: int, total: int) -> None:
-            if what not in tasks:
-                tasks[what] = bar.add_task(what, total=total)
-            bar.update(tasks[what], completed=done)
-
+    with stages(console=console, clock="left") as on_step:
         report = deidentify(request, on_step=on_step)
     written = ", ".join(f"{n} {kind}" for kind, n in sorted(report.written.items())) or "nothing"
     console.print(f"[bold]{out}[/]: {written}" + (f"; {report.before} were done before" if report.before else ""))
@@ -128,26 +120,9 @@ def reidentify_command(
         Console(soft_wrap=True).print(line, markup=False)
 
 
-def _pairs(given: list[str]) -> dict[str, str]:
-    pairs = {}
-    for text in given:
-        name, equals, kind = text.rpartition("=")
-        if not equals or not name or not kind:
-            raise typer.BadParameter(f"{text!r} is not NAME=KIND, for example befund=text", param_hint="--column")
-        pairs[name] = kind
-    return pairs
-
-
 def _lines(path: Path | None) -> tuple[str, ...]:
     if path is None:
         return ()
     if not path.is_file():
         raise typer.BadParameter(f"there is no file {path}", param_hint="--names")
     return tuple(line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip())
-
-
-def _progress(console):
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    return Progress(*columns, console=console, transient=True)

@@ -39,14 +39,14 @@ def simulate(
 ) -> None:
     """Simulate chest radiographs: DICOM, reports, questions and exact truth, labelled simulated."""
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from vlm.console import named_numbers, stages
 
     from .folder import simulate as run
 
+    prevalences = named_numbers(prevalence or (), option="--prevalence", form="FINDING=SHARE", example="pacemaker=0.01")
     console = Console(stderr=True)
-    columns = (TextColumn("simulating"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console) as bar:
-        task = bar.add_task("patients", total=patients)
+    with stages(console=console, clock="left", transient=False) as on_step:
         report = run(
             out,
             patients,
@@ -56,24 +56,11 @@ def simulate(
             shares=(1 - test - val, val, test),
             lateral_share=lateral,
             **({"findings": finding} if finding else {}),
-            prevalence=_shares(prevalence or []),
-            progress=lambda done, total: bar.update(task, completed=done, total=total),
+            prevalence=prevalences,
+            progress=lambda done, total: on_step("simulating", done, total),
         )
     shares = ", ".join(f"{n} {split}" for split, n in report.patients.items())
     console.print(f"{report.out}: {shares} patients, {report.images} images, {report.questions} questions (simulated)")
-
-
-def _shares(pairs: list[str]) -> dict[str, float]:
-    shares = {}
-    for pair in pairs:
-        name, _, share = pair.partition("=")
-        try:
-            shares[name.strip()] = float(share)
-        except ValueError:
-            raise typer.BadParameter(
-                f"{pair!r} is not FINDING=SHARE, for example pacemaker=0.01", param_hint="--prevalence"
-            ) from None
-    return shares
 
 
 simulate.__doc__ = f"{simulate.__doc__}\n{EXAMPLES}"

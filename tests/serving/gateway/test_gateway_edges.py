@@ -176,10 +176,15 @@ def test_an_engine_too_busy_to_list_its_models_still_gets_requests(stand, monkey
     stand.good()
     monkeypatch.setattr("serving.gateway.engine.MODELS_SECONDS", -1.0)
 
+    asked = []
+
     async def busy():
+        asked.append(time.monotonic())
         raise retry_later(503, "engine_unavailable", "Try again.", 1)
 
     monkeypatch.setattr(stand.gateway.engine, "_fetch_models", busy)
+    stand.good()
+    assert wait_for(lambda: asked)  # the engine said no, and the answer above came all the same
     stand.good()
 
 

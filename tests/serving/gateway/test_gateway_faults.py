@@ -310,17 +310,25 @@ def test_wrong_and_missing_keys(stand, tools):
     stand.good()
 
 
-def test_a_refused_upload_with_a_wrong_key_is_not_read(stand, tools):
-    sent = 0
+def test_an_upload_with_a_wrong_key_is_refused_before_its_body_and_nothing_of_it_is_held(stand, tools):
+    """Who looks for an answer only behind the last byte reads the refusal too: what still comes is dropped."""
+    head = "POST /v1/images HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer wrong\r\nContent-Type: application/dicom\r\n"
+    with socket.create_connection(("127.0.0.1", httpx.URL(stand.url).port)) as raw:
+        raw.settimeout(10)
+        raw.sendall((head + "Transfer-Encoding: chunked\r\n\r\n").encode())
+        assert raw.recv(4096).startswith(b"HTTP/1.1 401 ")
+    sent, before, kept = 0, psutil.Process().memory_info().rss, stand.gateway.uploads.bytes
 
     def body():
         nonlocal sent
-        for _ in range(50):
+        for _ in range(200):
             sent += 1
-            yield b"\x00" * 100_000
+            yield b"\x00" * 1_000_000
 
     headers = {"Authorization": "Bearer wrong", "Content-Type": "application/dicom"}
     response = stand.http.post("/v1/images", content=body(), headers=headers)
+    assert sent == 200 and response.headers["connection"] == "close"
+    assert psutil.Process().memory_info().rss - before < 50e6 and stand.gateway.uploads.bytes == kept
     refused(stand, tools, response, 401, "invalid_api_key")
 
 

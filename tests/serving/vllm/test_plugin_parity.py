@@ -42,13 +42,17 @@ def test_greedy_answers_equal_transformers(tiny, lab):
     assert sum(changed) >= 10, "the answers do not depend on the images: the comparison above proves nothing"
 
 
+def long_question(processor) -> str:
+    """A prompt about one image that fills blocks of the prefix cache."""
+    content = [{"type": "image"}, {"type": "text", "text": "Any change in the left lung? " * 4}]
+    return processor.apply_chat_template(
+        [{"role": "user", "content": content}], tokenize=False, add_generation_prompt=True
+    )
+
+
 def test_warm_caches_answer_as_cold_ones(tiny):
     engine, _, processor, prompts = tiny
-    question = {
-        "role": "user",
-        "content": [{"type": "image"}, {"type": "text", "text": "Any change in the left lung? " * 4}],
-    }
-    text = processor.apply_chat_template([question], tokenize=False, add_generation_prompt=True)
+    text = long_question(processor)
     asked = [*prompts, *({"text": text, "images": prompt["images"][:1]} for prompt in prompts)]
     engine.call("forget")
     cold = engine.generate(asked, TOKENS, batched=False)
@@ -63,9 +67,17 @@ def test_warm_caches_answer_as_cold_ones(tiny):
 
 def test_same_prompt_with_another_image_does_not_hit_the_cache(tiny, lab):
     engine, model, processor, prompts = tiny
-    text = prompts[0]["text"]
+    text = long_question(processor)
     asked = [{"text": text, "images": prompt["images"][:1]} for prompt in prompts]
-    compare(engine.generate(asked, TOKENS, batched=True), lab.answers(model, processor, asked, TOKENS))
+    references = lab.answers(model, processor, asked, TOKENS)
+    assert len({tuple(reference.ids) for reference in references}) > len(asked) // 2, "the images do not matter"
+    engine.call("forget")
+    answers = engine.generate(asked, TOKENS, batched=False)  # one after the other: each meets what the others left
+    assert all(answer["cached"] == 0 for answer in answers)
+    compare(answers, references)
+    again = engine.generate(asked, TOKENS, batched=False)
+    assert all(answer["cached"] > 0 for answer in again), "the cache was never used: nothing is proved above"
+    compare(engine.generate(asked, TOKENS, batched=True), references)
 
 
 def test_text_without_images_is_answered_alike(tiny, lab):

@@ -1,16 +1,13 @@
 """TRL 1.16 and PEFT take the model without special treatment, images and tools that return images included."""
 
-import os
-
+import datasets
 import numpy as np
+import peft
 import pytest
 import torch
 from PIL import Image
 
-os.environ.setdefault("HF_HUB_OFFLINE", "1")
-os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 trl = pytest.importorskip("trl")
-datasets = pytest.importorskip("datasets")
 
 
 def film(seed, height=96, width=80):
@@ -188,7 +185,6 @@ def test_fused_lm_head_gives_the_log_probabilities_of_forward(tiny, say, inputs_
 
 
 def test_lora_attaches_saves_and_merges(tiny, tmp_path, say, inputs_of):
-    peft = pytest.importorskip("peft")
     model, processor = tiny
     batch = inputs_of(processor, [say("user", film(0), "?"), say("assistant", "yes")])
     config = peft.LoraConfig(
