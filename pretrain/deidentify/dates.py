@@ -24,6 +24,11 @@ _FOREIGN = (
 )
 _START, _END = r"(?<![\w./-])", r"(?![\w]|[./-]\d)"
 _FROM, _TO = r"(?<![\w./])", r"(?![\w]|[./]\d)"  # beside a slash or dot form a hyphen may lead to another date
+# A whole year leaves no doubt, so letters may stand right beside it ("2021-03-05Findings"); beside two digits of a year
+# only a word with a capital may ("3/5/21Findings"), since a dose is written like that ("5/10/20mg").
+_WHOLE_START, _WHOLE_FROM = r"(?<![\d_./-])", r"(?<![\d_./])"
+_WHOLE_END, _WHOLE_TO = r"(?!\d|[./-]\d)", r"(?!\d|[./]\d)"
+_WORD = r"(?=(?-i:[A-Z][a-z]{3}))"
 # Words after which a day and month without a year, or a year alone, are a date and not a fraction or an amount.
 _BEFORE = r"(?:\b(?:on|dated?|since|from|of|until|till|in|exam|study|scan|prior|comparison|compared (?:to|with)|performed|year)\b[:,]?\s+)"
 
@@ -213,20 +218,23 @@ _READERS: tuple[tuple[re.Pattern[str], _Reader], ...] = (
     (_compile(rf"(?<!\d)(?P<date>{_MON}\s*月\s*{_DAY}\s*[日号])"), _no_year),
     (_compile(r"(?P<date>[零〇○一二三四五六七八九]{4}年(?:[一二三四五六七八九十]{1,2}月(?:[一二三四五六七八九十]{1,3}[日号])?)?)"), _no_year),
     (_compile(rf"(?<!\d)(?P<y>{_YEAR})年(?!\s*\d)"), _chinese_year),
-    (_compile(rf"{_START}(?P<date>(?P<y>{_YEAR})(?P<sep>-)(?P<m>{_MON})-(?P<d>{_DAY}))(?=T\d|{_END})"), _numeric_ymd),
-    (_compile(rf"{_FROM}(?P<date>(?P<y>{_YEAR})(?P<sep>[/.])(?P<m>{_MON})(?P=sep)(?P<d>{_DAY}))(?=T\d|{_TO})"), _numeric_ymd),
-    (_compile(rf"{_START}(?P<date>(?P<a>\d\d?)(?P<sep>-)(?P<b>\d\d?)-(?P<y>{_YEAR}|\d\d)){_END}"), _numeric_two),
-    (_compile(rf"{_FROM}(?P<date>(?P<a>\d\d?)(?P<sep>[/.])(?P<b>\d\d?)(?P=sep)(?P<y>{_YEAR}|\d\d)){_TO}"), _numeric_two),
-    (_compile(rf"(?<![\w./-])(?P<date>(?P<a>\d\d?)(?P<sep> ?[/.-] )(?P<b>\d\d?)(?P=sep)(?P<y>{_YEAR}))(?![\w/-]|\.\d)"), _numeric_two),
-    (_compile(r"(?<![\w./-])(?P<date>(?P<y>(?:19|20)\d\d)(?P<sep>[ _]| ?[/.-] )(?P<m>0[1-9]|1[0-2])(?P=sep)(?P<d>0[1-9]|[12]\d|3[01]))(?![\w/-]|\.\d)"), _numeric_ymd),
+    (_compile(rf"{_WHOLE_START}(?P<date>(?P<y>{_YEAR})(?P<sep>-)(?P<m>{_MON})-(?P<d>{_DAY})){_WHOLE_END}"), _numeric_ymd),
+    (_compile(rf"{_WHOLE_FROM}(?P<date>(?P<y>{_YEAR})(?P<sep>[/.])(?P<m>{_MON})(?P=sep)(?P<d>{_DAY})){_WHOLE_TO}"), _numeric_ymd),
+    (_compile(rf"{_WHOLE_START}(?P<date>(?P<a>\d\d?)(?P<sep>-)(?P<b>\d\d?)-(?P<y>{_YEAR})){_WHOLE_END}"), _numeric_two),
+    (_compile(rf"{_WHOLE_FROM}(?P<date>(?P<a>\d\d?)(?P<sep>[/.])(?P<b>\d\d?)(?P=sep)(?P<y>{_YEAR})){_WHOLE_TO}"), _numeric_two),
+    (_compile(rf"{_START}(?P<date>(?P<a>\d\d?)(?P<sep>-)(?P<b>\d\d?)-(?P<y>\d\d))(?:{_END}|{_WORD})"), _numeric_two),
+    (_compile(rf"{_FROM}(?P<date>(?P<a>\d\d?)(?P<sep>[/.])(?P<b>\d\d?)(?P=sep)(?P<y>\d\d))(?:{_TO}|{_WORD})"), _numeric_two),
+    (_compile(rf"(?<![\w./-])(?P<date>(?P<a>\d\d?)(?P<sep> ?[/.-] )(?P<b>\d\d?)(?P=sep)(?P<y>{_YEAR}))(?:(?![\w/-]|\.\d)|{_WORD})"), _numeric_two),
+    (_compile(rf"(?<![\w./-])(?P<date>(?P<y>(?:19|20)\d\d)(?P<sep>[ _]| ?[/.-] )(?P<m>0[1-9]|1[0-2])(?P=sep)(?P<d>0[1-9]|[12]\d|3[01]))(?:(?![\w/-]|\.\d)|{_WORD})"), _numeric_ymd),
     (_compile(r"(?<![\w.])(?P<date>(?P<y>(?:19|20)\d\d)(?P<m>0[1-9]|1[0-2])(?P<d>0[1-9]|[12]\d|3[01]))(?=T\d|(?![\w.]*\d))"), _compact),
-    (_compile(rf"(?<![\w./-])(?P<m>{_MON})\s?[/-]\s?(?P<y>(?:19|20)\d\d)(?![\w/-]|\.\d)"), _month_and_year),
-    (_compile(r"(?<![\w./-])(?<!TE )(?<!TE: )(?<!TE=)(?P<y>(?:19|20)\d\d)[/-](?P<m>0[1-9]|1[0-2])(?![\w/-]|\.\d)"), _month_and_year),
-    (_compile(rf"\b{_WEEKDAY}(?P<date>(?P<month>{_MONTH})\b\.?[\s/-]+(?P<d>{_DAY})(?P<nth>{_ORDINAL})(?:,\s*|\s+|[/-])(?P<y>{_YEAR}|['’]\d\d))\b"), _written),
-    (_compile(rf"\b(?P<date>(?P<y>{_YEAR})[\s/-](?P<month>{_MONTH})\b\.?[\s/-](?P<d>{_DAY}))\b"), _written),
-    (_compile(rf"\b{_WEEKDAY}(?P<date>(?P<d>{_DAY})(?P<nth>{_ORDINAL})(?:\s+of\s+|[\s-]*)(?P<month>{_MONTH})\b\.?(?:,\s*|[\s-]*)(?P<y>{_YEAR}|(?<=-)\d\d))\b"), _written),
-    (_compile(rf"\b(?P<date>(?P<d>{_DAY})(?P<month>{_MONTH})(?P<y>{_YEAR}|\d\d))\b"), _written),
-    (_compile(rf"\b(?P<date>(?P<month>{_MONTH})\b\.?(?:,\s*|\s+|\s+of\s+|[/-])(?P<y>{_YEAR}|['’]\d\d))\b"), _written),
+    (_compile(rf"(?<![\w./-])(?P<m>{_MON})\s?[/-]\s?(?P<y>(?:19|20)\d\d)(?:(?![\w/-]|\.\d)|{_WORD})"), _month_and_year),
+    (_compile(rf"(?<![\w./-])(?<!TE )(?<!TE: )(?<!TE=)(?P<y>(?:19|20)\d\d)[/-](?P<m>0[1-9]|1[0-2])(?:(?![\w/-]|\.\d)|{_WORD})"), _month_and_year),
+    (_compile(rf"\b{_WEEKDAY}(?P<date>(?P<month>{_MONTH})\b\.?[\s/-]+(?P<d>{_DAY})(?P<nth>{_ORDINAL})(?:,\s*|\s+|[/-])(?P<y>{_YEAR}|['’]\d\d))(?!\d)"), _written),
+    (_compile(rf"\b(?P<date>(?P<y>{_YEAR})(?:[\s/-](?P<month>{_MONTH})\b\.?[\s/-](?P<d>{_DAY})))\b"), _written),
+    (_compile(rf"(?<![\d_./-])(?P<date>(?P<y>{_YEAR})(?P<month>{_MONTH})(?P<d>{_DAY}))(?!\d)"), _written),
+    (_compile(rf"\b{_WEEKDAY}(?P<date>(?P<d>{_DAY})(?P<nth>{_ORDINAL})(?:\s+of\s+|[\s-]*)(?P<month>{_MONTH})\b\.?(?:,\s*|[\s-]*)(?P<y>{_YEAR}|(?<=-)\d\d))(?!\d)"), _written),
+    (_compile(rf"\b(?P<date>(?P<d>{_DAY})(?P<month>{_MONTH})(?P<y>{_YEAR}|\d\d))(?!\d)"), _written),
+    (_compile(rf"\b(?P<date>(?P<month>{_MONTH})\b\.?(?:,\s*|\s+|\s+of\s+|[/-])(?P<y>{_YEAR}|['’]\d\d))(?!\d)"), _written),
     (_compile(rf"\b{_WEEKDAY}(?P<date>(?P<month>{_MONTH})\b\.?\s+(?P<d>{_DAY}){_ORDINAL})(?![\w/])"), _written),
     (_compile(rf"\b{_WEEKDAY}(?P<date>(?P<d>{_DAY}){_ORDINAL}\s+(?:of\s+)?(?P<month>{_MONTH}))\b"), _written),
     (_compile(rf"{_BEFORE}(?P<date>{_MON}[/-]{_DAY}){_END}(?!\s*(?:mm|cm|m\b|ml|strength|%|of\b|murmur|[x×]|(?:more\s+)?(?:weeks?|wks?|days?|months?|years?|hours?|hrs?|minutes?|min|views?|images?|cases?|cm)\b))"), _no_year),

@@ -29,7 +29,7 @@ from vlm.imaging.decode import load_bytes, quiet
 from vlm.imaging.errors import ImagingError
 
 log = logging.getLogger(__name__)
-VERSION = 2  # of the rules: a folder begun with other rules is not continued
+VERSION = 3  # of the rules: a folder begun with other rules is not continued
 MANIFEST = "manifest.json"
 OnStep = Callable[[str, int, int], None]
 

@@ -73,6 +73,8 @@ IDENTIFYING = [
     ("/home/jdoe/scan.dcm, j.doe at gmail dot com, tel 06221/5550147, ext 5512", ["jdoe", "gmail", "5550147", "5512"]),
     ("5 mars 2021, 5. März 2021, 5 de marzo de 2021, 令和3年3月5日, 平成31年4月1日, 2021년 3월 5일, 民國110年3月5日, 05.III.2021", ["2021", "令和3", "平成", "110年", "3月"]),
     ("03/2021, 3-2021, 2021/03, Mar-05-2021, 2021-Mar-05, 2021 03 05, 05 / 03 / 2021, Mar '21, 20210305T1011, 2021_03_05", ["2021", "'21"]),
+    ("Exam 3/5/2021Findings: 2021-03-05Befund 05.03.2021Befund 2021Mar05Findings 05Mar2021Findings March 5, 2021Findings 3/5/21Findings "
+     "exam3/5/2021 3 / 5 / 2021Findings 03/2021Findings 2021-03Findings", ["2021", "5/21"]),
     ("ninety-two year old, 92jährig, aged ninety four, Age:092Y, F/93, 93/F, 92 years and 3 months old, 91岁余, 94歳", ["92", "93", "91", "94", "inety"]),
     ("born 1931; b. 1931; *1931; geb. 17.07.1931; 1931年生; YOB 1931", ["1931", "1929"]),
     ("cc: Adaquist Brel", ["Adaquist", "Brel"]),
@@ -90,6 +92,7 @@ CLINICAL = """
 T2N1M0, pT3 pN2a, ACC 3.4 cm mass, volar plate 2.4 mm, plate 3.5, fin 2.5, extension 0-120 degrees, extension 15 20 degrees, pH 7.35
 Hodgkin lymphoma, non-Hodgkin lymphoma, Parkinson disease, Parkinson's disease, Baker cyst, Swan-Ganz catheter, Colles fracture, Crohn disease
 Graves disease, Ewing sarcoma, Wilms tumor, Kerley B lines, Dandy-Walker malformation, Salter-Harris II, Chiari I malformation, Zenker diverticulum
+dose 5/10/20mg, 1/2/15mm, TR/TE 2000/10ms, L4/5, levels T11/12, 3/5 strength
 b=100 400 1000, b-values 0, 500, 1000, TR/TE 2000/12, FOV 240 x 240, Gleason 3+4=7, calcium score 1234, DLP 1234.5 mGycm
 Followup in 8-12 weeks, in 4-6 more weeks, elevated CCK levels, CC: dysphagia, pain RT shoulder, 98% on room air
 Post surgery, surgical clips, community acquired pneumonia, regional nodes, women, children, 89-year-old, 101 F fever of 102 F, 101 HU

@@ -102,9 +102,14 @@ FORMS = [
 ]  # fmt: skip
 
 
-@given(st.dates(date(1970, 1, 1), date(2038, 12, 31)), st.sampled_from(FORMS), st.integers(-3650, -365))
-def test_a_date_moves_in_its_own_form(day, form, days):
-    text = f"Compared with {form.format(day)}."
+@given(
+    st.dates(date(1970, 1, 1), date(2038, 12, 31)),
+    st.sampled_from(FORMS),
+    st.integers(-3650, -365),
+    st.sampled_from([".", " Findings", "Findings:", ", clear"]),
+)
+def test_a_date_moves_in_its_own_form(day, form, days, behind):
+    text = f"Compared with {form.format(day)}{behind}"
     found = next(iter(sorted(find_dates(text), key=lambda f: (f.start, -f.end))))
     assert found.day == day and found.write is not None
     moved = text[: found.start] + found.write(day + timedelta(days)) + text[found.end :]
