@@ -7,7 +7,7 @@ stages look at without opening it.
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, get_args
 
@@ -147,10 +147,15 @@ def to_study(row: Mapping[str, Any]) -> Study:
     )
 
 
+# Fields of a study that are JSON as they are and have no column of their own.
+_OTHERS = {"key", "where", "images", "entities", "patient", "study", "report", "questions", "masks"}
+_PLAIN = tuple(field.name for field in fields(Study) if field.name not in _OTHERS)
+
+
 def _payload(study: Study) -> str:
-    data = asdict(replace(study, images=()))
-    for field in ("images", "key", "where", "patient", "study", "entities"):
-        data.pop(field)
+    data: dict[str, Any] = {name: getattr(study, name) for name in _PLAIN}
+    data["report"] = None if study.report is None else vars(study.report)
+    data["questions"] = [vars(question) for question in study.questions]
     data["masks"] = {str(i): str(path) for i, path in sorted(study.masks.items())}
     return json.dumps(data, ensure_ascii=False, sort_keys=True)
 
