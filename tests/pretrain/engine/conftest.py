@@ -3,6 +3,7 @@
 import csv
 import json
 import random
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,9 @@ from PIL import Image
 
 from med_entity_tree.build import build_tree
 from med_entity_tree.concept import Concept, Name
+
+for beside in ("engine", "tagging", "alignment"):
+    sys.path.insert(0, str(Path(__file__).parents[1] / beside))
 
 FINDINGS = ("left pleural effusion", "right pneumothorax", "consolidation", "a calcified nodule", "cardiomegaly")
 PLACES = ("the left lower lobe", "the right upper lobe", "the lingula", "both bases", "the right middle lobe")

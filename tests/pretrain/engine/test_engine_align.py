@@ -1,20 +1,15 @@
 """Headers, the image-text filter and synthesis as stages of the engine: what goes, what stays, and after a kill too."""
 
 import json
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from chest_entities import CARDIOMEGALY, CHEST, EFFUSION, NODULE, PNEUMOTHORAX, build_chest_tree
+from engine_runs import content, killed_when, run, samples
+from judge_server import Server
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import DigitalXRayImageStorageForPresentation, ExplicitVRLittleEndian, generate_uid
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "tagging"))
-sys.path.insert(0, str(Path(__file__).parents[1] / "alignment"))
-
-from chest_entities import CARDIOMEGALY, CHEST, EFFUSION, NODULE, PNEUMOTHORAX, build_chest_tree
-from judge_server import Server
-from test_engine_run import content, killed_when, run, samples
 
 from pretrain.engine.recipe import EngineRecipe
 from pretrain.shards.verify import verify

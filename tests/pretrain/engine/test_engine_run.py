@@ -1,44 +1,20 @@
 """The data engine as a user runs it: what comes out, what is counted, what a kill or a damaged file costs."""
 
 import csv
-import hashlib
 import json
-import os
 import shutil
-import signal
 import subprocess
-import sys
-import time
 from pathlib import Path
 
 import pytest
+from engine_runs import COMMAND, content, killed_when, run, samples
 
 from pretrain.decontamination.benchmarks import read_benchmark
 from pretrain.decontamination.manifest import build_manifest
 from pretrain.engine.errors import EngineError
 from pretrain.engine.recipe import EngineRecipe
-from pretrain.engine.run import Where, run_engine
-from pretrain.shards import ShardSet
-from pretrain.shards.reader import ShardReader
 from pretrain.shards.verify import shared_patients, verify
 from vlm.recipe import RecipeError, load_recipe
-
-COMMAND = [sys.executable, "-c", "import medvlm; medvlm.main()", "data", "build"]
-
-
-def run(path: Path, out: Path, **where):
-    return run_engine(load_recipe(EngineRecipe, path), out, Where(**where))
-
-
-def samples(folder: Path):
-    return list(ShardReader(ShardSet.open(folder)))
-
-
-def content(out: Path) -> dict[str, str]:
-    """Hash of every file that is meant for others: shards, indexes, manifests, card."""
-    files = [*(out / "shards").rglob("*"), *out.glob("card.*")]
-    wanted = (f for f in files if f.is_file() and f.name not in (".lock", "import.jsonl"))
-    return {str(f.relative_to(out)): hashlib.sha256(f.read_bytes()).hexdigest() for f in sorted(wanted)}
 
 
 def test_a_run_gives_shards_and_counts_every_record(recipe, tmp_path):
@@ -105,21 +81,6 @@ def test_a_ray_cluster_gives_the_same_bytes(recipe, tmp_path):
     finished = subprocess.run(command, capture_output=True, text=True, timeout=240)
     assert finished.returncode == 0, finished.stderr
     assert content(tmp_path / "here") == content(tmp_path / "ray")
-
-
-def killed_when(path: Path, out: Path, reached) -> bool:
-    """Run the command and kill it, with its workers, as soon as ``reached()``; False if it ended before."""
-    process = subprocess.Popen([*COMMAND, str(path), "--out", str(out)], start_new_session=True,
-                               stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # fmt: skip
-    end = time.monotonic() + 120
-    while process.poll() is None and time.monotonic() < end:
-        if reached():
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-            return True
-        time.sleep(0.002)
-    assert process.poll() is not None, "the run hangs"
-    return False
 
 
 def test_killed_at_any_stage_it_goes_on_and_gives_the_same_shards(recipe, tmp_path):
