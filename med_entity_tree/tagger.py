@@ -39,7 +39,8 @@ class Mention:
 
 @dataclass(slots=True)
 class Patterns:
-    """What is looked for: names in normal words with their entity, and abbreviations with their candidates."""
+    """What is looked for: names in normal words with their entity ("" for a phrase that is read over), abbreviations
+    with their candidates."""
 
     names: dict[tuple[str, ...], str] = field(default_factory=dict)
     abbreviations: dict[str, list[str]] = field(default_factory=dict)
@@ -51,7 +52,7 @@ _SCOPE = {"exact": 1, "narrow": 2}
 
 def patterns_of(entities: Iterable[Entity]) -> Patterns:
     """The names of a tree. A name of several entities goes to the one that prefers it, else to the most trusted."""
-    stop = _stop_words()
+    stop = _phrases("too_common.tsv")
     best: dict[tuple[str, ...], tuple[int, tuple[int, str], str]] = {}
     short: dict[str, dict[str, None]] = defaultdict(dict)
     made = Patterns()
@@ -77,13 +78,14 @@ def patterns_of(entities: Iterable[Entity]) -> Patterns:
             if key in best:
                 made.dropped["name of several entities: left to one of them"] += 1
             best[key] = min(best.get(key, offer), offer)
-    made.names = {key: offer[2] for key, offer in sorted(best.items())}
+    named = {key: offer[2] for key, offer in best.items()} | dict.fromkeys(_phrases("read_over.tsv"), "")
+    made.names = dict(sorted(named.items()))
     made.abbreviations = {text: list(candidates) for text, candidates in sorted(short.items())}
     return made
 
 
-def _stop_words() -> set[tuple[str, ...]]:
-    rows = (files("med_entity_tree") / "too_common.tsv").read_text("utf-8").splitlines()
+def _phrases(file: str) -> set[tuple[str, ...]]:
+    rows = (files("med_entity_tree") / file).read_text("utf-8").splitlines()
     return {tuple(normal_word(w) for w in row.split()) for row in rows if row and not row.startswith("#")}
 
 
@@ -98,7 +100,7 @@ def compile_patterns(patterns: Patterns) -> Compiled:
     for key, entity in patterns.names.items():
         spellings = _spellings(key, plain, short)
         phrases += spellings
-        entity_of += [ids.setdefault(entity, len(ids))] * len(spellings)
+        entity_of += [ids.setdefault(entity, len(ids)) if entity else -1] * len(spellings)
     phrases += [(number,) for number in short.values()]
     trie = PhraseTrie(phrases, FIRST + len(plain) + len(short))
     return Compiled(words, list(patterns.abbreviations.items()), list(ids), np.array(entity_of, np.int32), trie)
@@ -157,9 +159,11 @@ class Tagger:
         text_of = np.searchsorted(begin, start, "right") - 1
         start, end = start - begin[text_of], end - begin[text_of]
         plain = number < self._plain
-        names = [self._ids[n] for n in self._entity_of[number[plain]].tolist()]
-        rows = list(zip(start[plain].tolist(), end[plain].tolist(), names, strict=True))
-        edges = np.searchsorted(text_of[plain], np.arange(len(texts) + 1)).tolist()
+        entity = self._entity_of[number[plain]]
+        named = np.flatnonzero(plain)[entity >= 0]
+        names = [self._ids[n] for n in entity[entity >= 0].tolist()]
+        rows = list(zip(start[named].tolist(), end[named].tolist(), names, strict=True))
+        edges = np.searchsorted(text_of[named], np.arange(len(texts) + 1)).tolist()
         found = [rows[a:b] for a, b in pairwise(edges)]
         unclear: dict[int, list[tuple[int, int, str, list[str]]]] = defaultdict(list)
         for n in np.flatnonzero(~plain).tolist():

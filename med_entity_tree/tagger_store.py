@@ -31,6 +31,7 @@ RULES = (
     "entity.py",
     "merge.py",
     "names.py",
+    "read_over.tsv",
     "tagger.py",
     "tagger_store.py",
     "too_common.tsv",
@@ -57,7 +58,7 @@ class Compiled:
         words: normal words of all names; the number of the first is FIRST.
         short: abbreviations with the ids of their candidates; their numbers follow those of the words.
         ids: of the entities that are named.
-        entity_of: (P,) int32, place in ``ids`` of the entity that a phrase names.
+        entity_of: (P,) int32, place in ``ids`` of the entity that a phrase names; -1 for one that is read over.
         trie: of all phrases.
     """
 

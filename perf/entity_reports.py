@@ -65,7 +65,7 @@ def below(tree: Tree, entity: str) -> set[str]:
 def looked_up(heading: str, patterns: Patterns) -> str | None:
     """The entity of a heading by its name, or by the end of its name ("Calcified Granuloma")."""
     key = tuple(name_key(natural_order(heading)).split())
-    return next((patterns.names[key[n:]] for n in range(len(key)) if key[n:] in patterns.names), None)
+    return next((patterns.names[key[n:]] for n in range(len(key)) if patterns.names.get(key[n:])), None)
 
 
 def main() -> None:

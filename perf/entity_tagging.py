@@ -54,13 +54,13 @@ def words_of(text: str) -> list[str]:
 
 
 def longest(spans: list[tuple[int, int, str]]) -> list[tuple[int, int, str]]:
-    """Leftmost, then longest, without overlap."""
+    """Leftmost, then longest, without overlap, phrases that are read over left out."""
     kept, end = [], 0
     for start, stop, entity in sorted(spans, key=lambda s: (s[0], -s[1])):
         if start >= end:
             kept.append((start, stop, entity))
             end = stop
-    return kept
+    return [span for span in kept if span[2]]
 
 
 Find = Callable[[list[str]], list[list]]
@@ -118,10 +118,11 @@ def spacy_words(patterns: Patterns) -> Find:
         words = words_of(text)
         if not words:
             return []
-        found = longest([(a, b, name) for name, a, b in matcher(Doc(vocabulary, words=words))])
-        spans = [m.span() for m in TOKEN.finditer(text)] if found else []
         strings = vocabulary.strings
-        return [(spans[a][0], spans[b - 1][1], names[int(strings[name])][1]) for a, b, name in found]
+        matched = matcher(Doc(vocabulary, words=words))
+        found = longest([(a, b, names[int(strings[name])][1]) for name, a, b in matched])
+        spans = [m.span() for m in TOKEN.finditer(text)] if found else []
+        return [(spans[a][0], spans[b - 1][1], entity) for a, b, entity in found]
 
     return one_by_one(find)
 

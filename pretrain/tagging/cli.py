@@ -68,19 +68,17 @@ def tag_command(
 ) -> None:
     """Write shards anew with the entities of each sample in its record and in the index."""
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     from pretrain.shards.index import read_manifest
     from pretrain.tagging.shards import LabelTable, TagOptions, tag_shards
+    from vlm.console import progress
 
     form = _form(labels_as, labels_key, label_columns, label_list, separator) if labels else None
     table = LabelTable(labels, form) if labels and form else None
     console = Console(soft_wrap=True)
-    columns = (TextColumn("tagging"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True) as bar:
-        task = bar.add_task("tag", total=read_manifest(shards)["counts"]["samples"])
-        options = TagOptions(tree, table, mapping, dicom, count_unmapped, text)
-        report = tag_shards(shards, out, options, workers=workers, progress=lambda n: bar.advance(task, n))
+    options = TagOptions(tree, table, mapping, dicom, count_unmapped, text)
+    with progress("tagging", read_manifest(shards)["counts"]["samples"], console=console, clock="left") as advance:
+        report = tag_shards(shards, out, options, workers=workers, progress=advance)
     console.print(f"[bold]{out}[/]: {report.samples:,} samples, {report.reused:,} of them tagged before")
     for what, n in sorted(report.counts.items()):
         console.print(f"  {n:,} {what}", markup=False)

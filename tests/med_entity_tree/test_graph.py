@@ -1,5 +1,6 @@
 from collections import Counter
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -90,6 +91,73 @@ def test_places_are_found_in_names_by_noun_and_adjective():
     }
     edges = {(e.head, e.tail) for e in located_by_name(entities, {"pleural": "pleura"})}
     assert edges == {("D:1", "U:1"), ("D:2", "U:3"), ("D:3", "U:1"), ("D:3", "U:2")}
+
+
+PLACES = [
+    entity("UBERON:0000001", "arm", "anatomy"),
+    entity("UBERON:0000002", "radius bone", "anatomy", "radius"),
+    entity("UBERON:2002118", "scale radius", "anatomy", "radius"),  # of fish
+    entity("UBERON:0000004", "radial artery", "anatomy"),
+    entity("UBERON:0000005", "neck", "anatomy"),
+    entity("UBERON:0000006", "femur", "anatomy"),
+    entity("UBERON:0000007", "vertebral column", "anatomy", "spine"),
+    entity("UBERON:0000008", "tibia", "anatomy"),
+    entity("UBERON:0000009", "wrist", "anatomy"),
+    entity("UBERON:0000010", "kidney", "anatomy"),
+    entity("UBERON:0000011", "adult organism", "anatomy", "adult"),
+    entity("UBERON:0000012", "anterolateral ligament of knee", "anatomy", "ALL"),
+    entity("UBERON:0000013", "finger", "anatomy"),
+    entity("UBERON:0000014", "temple", "anatomy"),
+    entity("UBERON:0000015", "breast", "anatomy"),
+    entity("UBERON:0000016", "pleura", "anatomy"),
+    entity("UBERON:0000017", "pleural effusion", "anatomy"),
+    entity("MESH:1", "Cells", "anatomy"),
+    entity("MESH:2", "Chromosomes", "anatomy"),
+    entity("SNOMEDCT:1", "Tumor", "anatomy"),
+    entity("SNOMEDCT:2", "Radius", "anatomy"),
+]
+
+
+@pytest.mark.parametrize(
+    ("identity", "name", "places"),
+    [
+        ("MONDO:1", "partial deletion of the long arm of chromosome 7", []),
+        ("HP:1", "Pain in the arm", ["UBERON:0000001"]),
+        ("HP:2", "Hypoplasia of the radius", ["UBERON:0000002"]),
+        (
+            "ICD10CM:1",
+            "Injury of radial artery",
+            ["UBERON:0000004"],
+        ),  # as it is written before the noun of the adjective
+        ("HP:3", "Radial bowing", ["UBERON:0000002"]),
+        ("ICD10CM:2", "Fracture of surgical neck of femur", ["UBERON:0000006"]),
+        ("HP:4", "Short neck", ["UBERON:0000005"]),
+        ("ICD10CM:3", "Fracture of tibial spine", ["UBERON:0000008"]),
+        ("HP:5", "Stiff spine", ["UBERON:0000007"]),
+        ("ICD10CM:4", "Burn of arm, except wrist", ["UBERON:0000001"]),
+        ("ICD10CM:5", "Anemia due to disease of kidney", []),
+        ("MONDO:2", "adult renal cell tumor", ["UBERON:0000010"]),
+        ("ICD10CM:6", "Sextuplets, all liveborn", []),
+        ("RADDICT:1", "Finger sign", []),
+        ("ICD10CM:7", "Poisoning by drugs for the kidney", []),
+        ("MONDO:3", "Temple syndrome", []),
+        ("HP:6", "Narrow temple", ["UBERON:0000014"]),
+        ("HP:8", "Pleural effusion", ["UBERON:0000016"]),
+        ("HP:7", "Breast-like swelling", []),
+    ],
+)
+def test_a_place_is_where_the_disease_is_and_no_word_that_only_sounds_like_it(identity, name, places):
+    """Each was a false edge, or is the true one beside it."""
+    named = entity(identity, name, "finding")
+    adjectives = {"pleural": "pleura", "radial": "radius", "tibial": "tibia", "renal": "kidney"}
+    edges = located_by_name({e.id: e for e in [*PLACES, named]}, adjectives)
+    assert [e.tail for e in edges] == places
+
+
+def test_external_causes_are_nowhere():
+    cause = entity("ICD10CM:W60", "Contact with thorns and spines", "disease")
+    cause.kind = "external cause"
+    assert not list(located_by_name({e.id: e for e in [*PLACES, cause]}, {}))
 
 
 def test_an_edge_is_kept_once_with_its_highest_frequency():

@@ -58,6 +58,13 @@ def test_a_negated_finding_is_a_mention_that_does_not_count(tagger):
     assert tagger.present(text) == ["HP:11"]
 
 
+def test_a_phrase_that_is_read_over_names_nothing_and_hides_what_it_holds():
+    tagger = Tagger(Patterns({("heart", "size"): "", ("heart",): "UBERON:1", ("size", "of", "it"): "HP:1"}))
+    assert found(tagger, "Heart size of it; the heart.") == [("heart", "UBERON:1")]
+    assert tagger.find_many(["heart size", "", "heart"]) == [[], [], [(0, 5, "UBERON:1")]]
+    assert all(patterns_of([]).names[key] == "" for key in patterns_of([]).names) and patterns_of([]).names
+
+
 def test_the_name_of_several_entities_goes_to_the_one_that_prefers_it(small_tree):
     patterns = patterns_of(small_tree)
     assert patterns.abbreviations["PE"] == ["MONDO:2", "MONDO:3"]
