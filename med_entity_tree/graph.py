@@ -162,6 +162,7 @@ def located_by_name(entities: Mapping[str, Entity], adjectives: Mapping[str, str
     colon"). Phrases of ``not_places.tsv`` are read over, what follows "except" or "due to" is not read, and a region
     that is the part of something ("neck of a rib", "tibial spine") does not count."""
     places = _places(entities)
+    longest = max(map(len, places), default=0)
     for entity in entities.values():
         if entity.root not in ("disease", "finding") or entity.level < 2:
             continue
@@ -170,7 +171,7 @@ def located_by_name(entities: Mapping[str, Entity], adjectives: Mapping[str, str
         written = WORD.findall(entity.name)
         if entity.id.startswith("MONDO:"):  # it writes only proper nouns in capitals: Temple syndrome, Hand's disease
             written = ["" if word[0].isupper() and word[1:].islower() else word for word in written]
-        for place, phrase in _named_places([normal_word(word) for word in written], places, adjectives):
+        for place, phrase in _named_places([normal_word(word) for word in written], places, longest, adjectives):
             yield Edge(entity.id, "located_in", place, "NAME", -1.0, phrase)
 
 
@@ -202,13 +203,13 @@ def _places(entities: Mapping[str, Entity]) -> dict[tuple[str, ...], str]:
 
 
 def _named_places(
-    tokens: Sequence[str], places: Mapping[tuple[str, ...], str], adjectives: Mapping[str, str]
+    tokens: Sequence[str], places: Mapping[tuple[str, ...], str], longest: int, adjectives: Mapping[str, str]
 ) -> Iterator[tuple[str, str]]:
-    """Places and how they are named in a name, given as normal words."""
+    """Places and how they are named in a name, given as normal words; no name of a place has more than ``longest``."""
     pairs = zip(tokens, [*tokens[1:], ""], strict=True)
     stops = (n for n, pair in enumerate(pairs) if pair[0] in _ELSEWHERE or pair in _ELSEWHERE_PAIRS)
     end = next(stops, len(tokens))
-    at, longest, behind = 0, max(map(len, places), default=0), -1  # behind: where the place before ended
+    at, behind = 0, -1  # behind: where the place before ended
     while at < end:
         for length in range(min(longest, end - at), 0, -1):
             key = tuple(tokens[at : at + length])
