@@ -40,9 +40,9 @@ def template_caption(facts: StudyFacts, known: Knowledge, *, background: bool = 
     if present:
         sentences.append(f"The study shows {_listed(present)}.")
     if negated:
-        sentences.append(" ".join(f"There is no {name}." for name in negated))
+        sentences.append(" ".join(f"No {name}." for name in negated))
     if uncertain:
-        sentences.append(" ".join(f"There may be {name}." for name in uncertain))
+        sentences.append(" ".join(f"Possible {name}." for name in uncertain))
     if not present and not uncertain:
         sentences.append("Nothing abnormal is stated.")
     told = [_background(entity, known) for entity in facts.present if spoken[entity]] if background else []
@@ -61,7 +61,7 @@ def _narrowest(entities: Sequence[str], known: Knowledge) -> list[str]:
 
 def _opening(facts: StudyFacts, known: Knowledge) -> str:
     modality = " and ".join(known.tree[e].name for e in facts.modality)
-    places = [known.tree[e].name for e in facts.anatomy if e in known.tree and known.name(e)]
+    places = [known.called(e) for e in facts.anatomy if e in known.tree and known.name(e)]
     view = f", {facts.view} view" if facts.view else ""
     if not modality:
         return ""
@@ -76,11 +76,12 @@ def _background(entity: str, known: Knowledge) -> str:
     """One sentence of the tree about an entity: its kind, and where it lies."""
     node = known.tree[entity]
     parent = known.tree[node.parent] if node.parent else None
-    kind = f"a kind of {parent.name}" if parent is not None and parent.level >= 2 else ""
-    place = next((known.tree[e].name for e in known.places.get(entity, ())), "")
+    kind = f"a kind of {known.called(parent.id)}" if parent is not None and parent.level >= 2 else ""
+    place = next((known.called(e) for e in known.places.get(entity, ())), "")
     where = f"lies in the {place}" if place else ""
     said = " and ".join(filter(None, [kind and f"is {kind}", where]))
-    return f"{node.name} {said}." if said else ""
+    name = known.called(entity)
+    return f"{name[0].upper()}{name[1:]} {said}." if said else ""
 
 
 def faults_of(text: str, facts: StudyFacts, known: Knowledge, *, complete: bool = True) -> list[str]:

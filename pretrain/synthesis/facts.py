@@ -1,5 +1,7 @@
 """What may be said of a study: the entities that it states, denies or doubts, and names that the tagger reads back."""
 
+import re
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -76,15 +78,37 @@ class Knowledge:
         self._above: dict[str, frozenset[str]] = {}
 
     def name(self, entity: str) -> str:
-        """A name that the tagger reads back as this very entity, "" where there is none.
+        """A name that the tagger reads back as this very entity, written as in a sentence; "" where there is none.
 
         The preferred name first, then English exact synonyms, so that what is written can be checked by reading it."""
         if entity not in self._spoken:
             node = self.tree[entity]
             names = [node.name, *(s.text for s in node.synonyms if s.language == "en" and s.scope == "exact")]
             readable = (n for n in names if n and not is_abbreviation(n) and len(n) <= 60 and self._reads(n, entity))
-            self._spoken[entity] = next(readable, "")
+            self._spoken[entity] = self._in_sentence(next(readable, ""))
         return self._spoken[entity]
+
+    def called(self, entity: str) -> str:
+        """The preferred name as it is written in a sentence."""
+        return self._in_sentence(self.tree[entity].name)
+
+    def _in_sentence(self, name: str) -> str:
+        """ "Rib Fractures" becomes "rib fractures", "Kerley B Lines" "Kerley B lines": how ontologies write capitals
+        would tell which of them an option comes from."""
+        return _WORD.sub(lambda word: word[0] if word[0] in self._proper else word[0].lower(), name)
+
+    @cached_property
+    def _proper(self) -> frozenset[str]:
+        """Names of persons and places: capitals of MONDO, which writes hardly another word so, and capitals behind the
+        first word of names that have small words."""
+        words: Counter[str] = Counter()
+        for entity in self.tree:
+            named = _ANY_WORD.findall(entity.name)
+            if entity.id.startswith("MONDO:"):
+                words.update(named)
+            elif any(word.islower() and len(word) > 3 for word in named):
+                words.update(filter(_WORD.fullmatch, named[1:]))
+        return frozenset(w for w, times in words.items() if _WORD.fullmatch(w) and times >= words[w.lower()])
 
     def _reads(self, name: str, entity: str) -> bool:
         return [found for _, _, found in self.tagger.find(f"There is {name}.")] == [entity]
@@ -122,3 +146,5 @@ class Knowledge:
 
 
 _UPWARD = ("is_a", "is_a_or_part_of")
+_ANY_WORD = re.compile(r"[^\W\d_]+")
+_WORD = re.compile(r"(?<![^\W_])[A-Z][a-z]+(?![^\W_])")  # one capital, then small letters: no abbreviation

@@ -282,4 +282,5 @@ def _draw(
 
 
 def _option_name(entity: str, known: Knowledge) -> str:
-    return known.name(entity) or (known.tree[entity].name if len(known.tree[entity].name) <= 60 else "")
+    called = known.called(entity)
+    return known.name(entity) or (called if len(called) <= 60 else "")

@@ -44,7 +44,8 @@ def _technique(truth: dict, say: _Speaker) -> list[str]:
     what = {"PA": "Frontal (PA) view", "AP": "Supine AP view"}[names[0]]
     if "LL" in names:
         what = say("PA and left lateral views", "Frontal and lateral views")
-    lines = [say(f"{what} of the chest.", f"Chest radiograph: {what[0].lower() + what[1:]}.")]
+    inside = what if what.startswith("PA") else what[0].lower() + what[1:]
+    lines = [say(f"{what} of the chest.", f"Chest radiograph: {inside}.")]
     if say.maybe(0.3):
         lines.append(
             say(

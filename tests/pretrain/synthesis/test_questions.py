@@ -24,6 +24,10 @@ from chest_entities import (
 from judge_server import Server
 from typer.testing import CliRunner
 
+from med_entity_tree.build import build_tree
+from med_entity_tree.concept import Concept
+from med_entity_tree.tagger import Tagger
+from med_entity_tree.tree import Tree
 from pretrain.shards import ShardReader, ShardSet
 from pretrain.shards.verify import verify
 from pretrain.synthesis.blind import (
@@ -35,7 +39,7 @@ from pretrain.synthesis.blind import (
     prior_right,
 )  # fmt: skip
 from pretrain.synthesis.cli import register
-from pretrain.synthesis.facts import StudyFacts, SynthesisError
+from pretrain.synthesis.facts import Knowledge, StudyFacts, SynthesisError
 from pretrain.synthesis.questions import LETTERS, Question, make_questions
 from pretrain.synthesis.run import Options, synthesize
 from pretrain.tagging.shards import TagOptions, tag_shards
@@ -287,7 +291,23 @@ def test_a_model_that_is_asked_blind_from_the_command(tagged, tmp_path, chest_tr
     assert done.exit_code == 0 and "answered blind by model scripted" in done.output.replace("\n", " "), done.output
 
 
+def test_capitals_do_not_tell_where_an_option_comes_from(tmp_path):
+    names = {
+        "MONDO:1": "Parkinson disease", "MONDO:2": "Charcot-Marie-Tooth disease", "MONDO:3": "tooth disease",
+        "MONDO:4": "rib fracture", "MONDO:5": "COVID-19", "MESH:1": "Bone Lines", "MESH:2": "Lines of Bone",
+        "HP:1": "Kerley B lines", "HP:2": "Dense Kerley lines",
+    }  # fmt: skip
+    concepts = [Concept(i, name, i.split(":")[0], "disease", [], []) for i, name in names.items()]
+    build_tree(tmp_path, ontologies=(), more=[("tests", lambda dropped: iter(concepts))])
+    tree = Tree(tmp_path)
+    known = Knowledge(tree, Tagger.of(tree))
+    called = {names[i]: known.called(i) for i in names}
+    assert called == {**{name: name for name in names.values()}, "Bone Lines": "bone lines",
+                      "Lines of Bone": "lines of bone", "Dense Kerley lines": "dense Kerley lines"}  # fmt: skip
+    assert known.name("HP:1") == "Kerley B lines"
+
+
 def test_the_knowledge_that_the_constraints_rest_on(known):
     assert known.related(CONSOLIDATION, OPACITY) and not known.related(CONSOLIDATION, NODULE)
-    assert known.name(EFFUSION) == "Pleural effusion" and CHEST not in known.above(EFFUSION)
+    assert known.name(EFFUSION) == "pleural effusion" and CHEST not in known.above(EFFUSION)
     assert {FAILURE, PNEUMONIA} <= {e.head for e in known.tree.edges() if e.kind == "has_finding"}
