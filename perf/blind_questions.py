@@ -31,7 +31,7 @@ from vlm.sample import Sample, SampleProvenance
 def studies(known: Knowledge, most: int | None) -> list[StudyFacts]:
     made = []
     for n, report in enumerate(reports()[:most]):
-        tagging = combine(statements(report.text, known.tagger))
+        tagging = combine(statements(report.text, known.tagger.tag))
         turns = [{"role": "user", "content": "?"}, {"role": "assistant", "content": report.text}]
         sample = Sample(f"r{n:04d}", turns, [], SampleProvenance("reports"), extra={"tags": tagging.record})
         made.append(facts_of(sample, known.tree))
