@@ -9,8 +9,8 @@ _EXAMPLES = """
 Examples:
 
 \b
-  medvlm data build recipes/data_engine.yaml --out runs/engine --workers 2
-  medvlm data build recipes/data_engine.yaml --out runs/engine split.train=0.8 split.val=0.2
+  medvlm data build recipes/data_engine.yaml --out work/data --workers 2
+  medvlm data build recipes/data_engine.yaml --out work/data split.train=0.8 split.val=0.2
   medvlm data build chest.yaml --out runs/chest --ray auto
   medvlm data build chest.yaml --out runs/chest --ray local --workers 8
 
