@@ -69,6 +69,7 @@ def main() -> None:
     entry = mined.manifest
     for key in ("passages", "mentions", "names", "clusters", "new synonyms"):
         print(f"{key}: {entry[key]:,}")
+    print("\n| names | why | number |\n|---|---|---:|")
     for label in ("refused mentions", "dropped"):
         for why, number in entry[label].items():
             print(f"| {label} | {why} | {number:,} |")

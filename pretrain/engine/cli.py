@@ -64,4 +64,6 @@ def build_command(
         console.print(f"[bold]{split.split}[/]: {split.samples:,} samples in {split.folder}")
         for reason, number in sorted(split.dropped.items()):
             console.print(f"  dropped {number:,}: {reason}", markup=False)
+    for what, path in report.beside.items():
+        console.print(f"[bold]{what}[/]: {path}")
     console.print(f"Data card: {report.card}", markup=False)

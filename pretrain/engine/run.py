@@ -69,10 +69,11 @@ class Where:
 
 @dataclass
 class EngineReport:
-    """What became of the records, stage by stage."""
+    """What became of the records, stage by stage; ``beside`` are the files and folders made of the shards."""
 
     stages: dict[str, Counts] = field(default_factory=dict)
     splits: list[ImportReport] = field(default_factory=list)
+    beside: dict[str, Path] = field(default_factory=dict)
     card: Path | None = None
 
 
@@ -287,6 +288,7 @@ class _Run:
         path = self.out / "weights" / f"{first.split}.parquet"
         path.parent.mkdir(exist_ok=True)
         made = make_weights(first.folder, path, settings)
+        self.report.beside[f"weights of {first.split}"] = path
         return {
             "split": first.split,
             **chosen.model_dump(),
@@ -307,6 +309,7 @@ class _Run:
             writer=self._asker(chosen.write, Written), blind=self._asker(chosen.blind, Choice),
         )  # fmt: skip
         self.on_step("synthesis", made.samples, made.samples)
+        self.report.beside[f"captions and questions about {first.split}"] = folder
         left_out = dict(sorted(made.refused.items()))
         return {"split": first.split, "samples": made.samples, **made.summary, "left out": left_out}
 

@@ -113,8 +113,9 @@ def test_unusable_pictures_and_contradictions_go_and_say_why(recipe, tmp_path):
 
 def test_captions_and_questions_of_the_first_split_stand_beside_the_shards(recipe, tmp_path):
     report = run(recipe(), tmp_path / "out")
-    folder = tmp_path / "out" / "synthesis" / "train"
-    assert verify(folder, decode=True).problems == []
+    folder = report.beside["captions and questions about train"]
+    assert folder == tmp_path / "out" / "synthesis" / "train" and verify(folder, decode=True).problems == []
+    assert report.beside["weights of train"].is_file()
     assert len(samples(folder)) == 30 and {s.key for s in samples(folder)} == {
         s.key for s in samples(report.splits[0].folder)
     }
