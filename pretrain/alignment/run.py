@@ -17,7 +17,8 @@ from typing import Any
 from pretrain.alignment.checks import Limits, check_sample
 from pretrain.alignment.judge import Referee
 from pretrain.shards import DatasetInfo, ShardError, ShardReader, ShardSet, ShardWriter
-from pretrain.shards.index import MANIFEST, read_manifest
+from pretrain.shards.derived import begin_derived
+from pretrain.shards.index import read_manifest
 from pretrain.shards.tar import no_space_is_said, write_atomically
 
 BEGUN, JOURNAL, REFUSED = "align.json", "align.jsonl", "refused.jsonl"
@@ -70,7 +71,8 @@ def align_shards(
         "judge": referee.asker.chosen_model() if referee else None,
         "threshold": referee.threshold if referee else None,
     }
-    if _begin(source, out, {"source": shards.digest, "regions": regions, **stages}):
+    settings = {"source": shards.digest, "regions": regions, **stages}
+    if begin_derived(source, out, BEGUN, settings, AlignmentError, kept=(JOURNAL,)):
         progress(len(shards))
         return _finished(out)
     journal = _Journal(out / JOURNAL)
@@ -86,24 +88,6 @@ def align_shards(
     report = _write(reader, out, [faults for start, _ in spans for faults in journal.found[start]], stages)
     journal.path.unlink()
     return report
-
-
-def _begin(source: Path, out: Path, settings: dict[str, Any]) -> bool:
-    """Only a folder that is empty, or that an earlier run of this began, is written to; True where that is finished."""
-    out.mkdir(parents=True, exist_ok=True)
-    if out.resolve() == source.resolve():
-        raise AlignmentError(f"{out} is the source itself: choose a new folder")
-    begun, said = out / BEGUN, json.dumps(settings, sort_keys=True) + "\n"
-    if not begun.is_file() and any(out.glob("*.tar")):
-        raise AlignmentError(f"{out} holds tars that this filter did not write: choose another --out")
-    same = begun.is_file() and begun.read_text("utf-8") == said
-    if same and (out / MANIFEST).is_file():
-        return True
-    old = ("shard-*.tar", "shard-*.parquet", "*.tmp", MANIFEST, *(() if same else (JOURNAL,)))
-    for path in (path for pattern in old for path in out.glob(pattern)):
-        path.unlink()
-    write_atomically(begun, said.encode())
-    return False
 
 
 def _finished(out: Path) -> AlignReport:

@@ -4,6 +4,7 @@ Everything but the answers of models follows from the shards, the tree and the s
 begins anew with the answers that it has, and gives the same bytes.
 """
 
+import hashlib
 import json
 import logging
 from collections import Counter
@@ -13,10 +14,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from med_entity_tree.tagger import Tagger
-from med_entity_tree.tree import Tree
+from med_entity_tree.tree import ENTITIES, Tree
 from pretrain.shards import DatasetInfo, ShardReader, ShardSet, ShardWriter
-from pretrain.shards.index import MANIFEST, read_manifest
-from pretrain.shards.tar import write_atomically
+from pretrain.shards.derived import begin_derived
+from pretrain.shards.index import read_manifest
 from pretrain.synthesis.blind import Checked, Choice, Floors, check_by_asking, check_by_guessing
 from pretrain.synthesis.captions import Caption, faults_of, template_caption
 from pretrain.synthesis.facts import Knowledge, StudyFacts, SynthesisError, facts_of
@@ -89,7 +90,9 @@ def synthesize(
     """
     shards = ShardSet.open(source)
     models = {"writer": writer and writer.chosen_model(), "blind": blind and blind.chosen_model()}
-    if _begin(source, out, {"source": shards.digest, "tree": len(tree), **asdict(options), **models}):
+    told = hashlib.sha256((tree.folder / ENTITIES).read_bytes()).hexdigest()
+    settings = {"source": shards.digest, "tree": told, **asdict(options), **models}
+    if begin_derived(source, out, BEGUN, settings, SynthesisError):
         return _finished(out)
     known, reader, report = Knowledge(tree, Tagger.of_folder(tree.folder)), ShardReader(shards), SynthesisReport()
     places: list[int] = []
@@ -208,23 +211,6 @@ def _sample(sample: Sample, caption: Caption | None, questions: Sequence[Questio
         provenance=replace(sample.provenance, source=source),
         extra={**kept, "synthesis": told},
     )
-
-
-def _begin(source: Path, out: Path, settings: dict[str, Any]) -> bool:
-    """Only a folder that is empty, or that an earlier run of this began, is written to; True where that is finished."""
-    out.mkdir(parents=True, exist_ok=True)
-    if out.resolve() == source.resolve():
-        raise SynthesisError(f"{out} is the source itself: choose a new folder")
-    begun, said = out / BEGUN, json.dumps(settings, sort_keys=True) + "\n"
-    if not begun.is_file() and any(out.glob("*.tar")):
-        raise SynthesisError(f"{out} holds tars that synthesis did not write: choose another --out")
-    if begun.is_file() and begun.read_text("utf-8") == said and (out / MANIFEST).is_file():
-        return True
-    for pattern in ("shard-*.tar", "shard-*.parquet", "*.tmp", MANIFEST):
-        for path in out.glob(pattern):
-            path.unlink()
-    write_atomically(begun, said.encode())
-    return False
 
 
 def _summary(report: SynthesisReport, checked: Checked, options: Options) -> dict[str, Any]:
